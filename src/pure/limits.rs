@@ -1,0 +1,39 @@
+//! Every cap of the program, each with its reason. A limit that is hit is an error that names the limit.
+
+/// Largest file the pipeline opens: etcd refuses objects above about 1.5 MiB, and base64 plus SOPS metadata blow a
+/// legal Secret up to about three times its size. Flux caps encrypted files at 5 MiB too.
+pub const FILE_BYTES: usize = 5 * 1024 * 1024;
+
+/// Deepest nesting of a parsed document. Real manifests stay below 30; recursion is bounded before any consumer runs.
+pub const NESTING_DEPTH: usize = 100;
+
+/// Most documents in one multi-document file.
+pub const DOCUMENTS_PER_FILE: usize = 10_000;
+
+/// Most files read from one repository path. Large monorepos have tens of thousands; a runaway tree must end.
+pub const FILES_PER_TREE: usize = 100_000;
+
+/// Most bytes kept from one repository path in one pass, ciphertext included.
+pub const TREE_BYTES: usize = 512 * 1024 * 1024;
+
+/// Most wrapped keys (recipients) tried in one SOPS file.
+pub const RECIPIENTS_PER_FILE: usize = 1_000;
+
+/// Largest sum of values of one Secret; the API server's own limit (`MaxSecretSize`).
+pub const SECRET_BYTES: usize = 1024 * 1024;
+
+/// Longest entry name of a Secret; the API server's own limit.
+pub const ENTRY_NAME_BYTES: usize = 253;
+
+/// Longest message put into a condition: the API schema of `metav1.Condition` allows 32 KiB, people read one line.
+pub const CONDITION_MESSAGE_BYTES: usize = 1024;
+
+/// Most per-file results kept in the status of one EncryptedSource, so that the object stays far below etcd's limit.
+pub const STATUS_FILES: usize = 500;
+
+/// Largest body taken from an external store for one key. Vault's default request limit is 32 MiB, but nothing larger
+/// than a Secret can be used.
+pub const STORE_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Largest body read from an HTTP request to the operator: one SealedSecret is below etcd's object limit.
+pub const HTTP_BODY_BYTES: usize = 2 * 1024 * 1024;

@@ -1,0 +1,10 @@
+//! The ground floor. Everything here is a function of its arguments; `cargo test --no-default-features` proves that it
+//! builds without a runtime or a client. Modules are listed in order of height: a module may use those above it in
+//! this list and none below (held by `tests/walls.rs`).
+
+pub mod crd;
+pub mod desired;
+pub mod error;
+pub mod limits;
+pub mod queue;
+pub mod secret;
