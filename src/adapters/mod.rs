@@ -1,1 +1,4 @@
 //! The only code that touches the world. Adapters do not import each other.
+
+#[cfg(feature = "operator")]
+pub mod k8s;

@@ -1,1 +1,84 @@
 //! The command line: one file per verb.
+//!
+//! The program answers to other names too, so that a link or an image's command is all that a user of an incumbent has
+//! to change: see [`personality`].
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod crds;
+pub mod operator;
+
+/// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
+#[derive(Parser)]
+#[command(name = "latchwork", version, about, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the operator: reconcile EncryptedSources, SealedSecrets and ExternalSecrets of a cluster
+    Operator(operator::OperatorArgs),
+    /// Print the custom resource definitions, ready for `kubectl apply`
+    Crds(crds::CrdsArgs),
+}
+
+/// What the name of the executable asks for: the verb to put in front of the arguments.
+fn personality(program: &str) -> Option<&'static str> {
+    match program {
+        _ => None,
+    }
+}
+
+/// Runs the program with `arguments` (the first is the name it was called by) and returns its exit status.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    // Two TLS users in the graph take whichever provider is installed: name ours before anything connects. An error
+    // means that one is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let arguments = with_personality(arguments);
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let result = match cli.verb {
+        Verb::Operator(args) => operator::run(args),
+        Verb::Crds(args) => crds::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&format!("error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn with_personality(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let program = arguments.first().map(|name| Path::new(name).file_stem().unwrap_or_default().to_owned());
+    if let Some(verb) = program.and_then(|name| personality(&name.to_string_lossy())) {
+        arguments.insert(1, verb.into());
+    }
+    arguments
+}
+
+/// One line on standard error. The line must hold no secret.
+pub(crate) fn complain(line: &str) {
+    use std::io::Write as _;
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,12 @@
-//! Wiring: one file per kind (observe, decide, act, report).
+//! Wiring: one file per kind (observe, decide, act, report), and what they share.
+//!
+//! A kind hands [`Part`](part::Part)s to [`run`](run::run): its watches, its reconciler, its routes. Everything below
+//! `reconcile` is decided in `pure` and written by the one writer.
+
+pub mod driver;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod part;
+pub mod run;
+pub mod settings;

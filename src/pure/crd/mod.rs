@@ -10,3 +10,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
     BTreeMap::from([])
 }
+
+/// One CRD as a file: JSON, which is YAML too, two blanks deep and in a stable order.
+pub fn manifest(definition: &CustomResourceDefinition) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(definition)?;
+    text.push('\n');
+    Ok(text)
+}

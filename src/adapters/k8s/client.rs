@@ -1,0 +1,219 @@
+//! One client, bounded calls, closed errors.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::Request;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use zeroize::Zeroizing;
+
+use crate::pure::error::{Explain, Retry, one_line};
+
+/// Longest wait for one call. The API server's own limit for a request is 60 s; a controller that waits that long for
+/// one object starves the rest.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest silence of a watch before it is opened anew. The server ends a watch after [`WATCH_SECONDS`] and sends a
+/// bookmark about once a minute, so silence beyond that is a dead connection.
+const READ_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// How long the server is asked to keep a watch open.
+pub const WATCH_SECONDS: u32 = 240;
+
+/// A connection to one API server.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+    default_namespace: String,
+}
+
+/// A failed call. Texts name the object; answers to calls that carry a Secret's body are not quoted.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum ApiError {
+    #[error("no usable kubeconfig or service account: {0}")]
+    Config(String),
+    #[error("the API server does not answer: {0}")]
+    Unreachable(String),
+    #[error("the API server did not answer within {} s", .0.as_secs())]
+    Timeout(Duration),
+    #[error("{what} does not exist")]
+    NotFound { what: String },
+    #[error("{what} already exists")]
+    AlreadyExists { what: String },
+    #[error("{what} was changed by somebody else meanwhile")]
+    Conflict { what: String },
+    #[error("not allowed: {message}")]
+    Denied { message: String },
+    #[error("{message}")]
+    Invalid { what: String, message: String },
+    #[error("the API server asks to come back in {} s", .0.as_secs())]
+    Busy(Duration),
+    #[error("the API server answered {code} {reason} for {what}")]
+    Other { what: String, code: u16, reason: String },
+    #[error("the API server's answer for {what} cannot be read: {why}")]
+    Decode { what: String, why: String },
+    #[error("this replica does not lead and writes nothing")]
+    NotLeading,
+}
+
+impl Explain for ApiError {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "NoCluster",
+            Self::Unreachable(_) => "ApiServerUnreachable",
+            Self::Timeout(_) => "ApiServerTimeout",
+            Self::NotFound { .. } => "NotFound",
+            Self::AlreadyExists { .. } => "AlreadyExists",
+            Self::Conflict { .. } => "Conflict",
+            Self::Denied { .. } => "Forbidden",
+            Self::Invalid { .. } => "Invalid",
+            Self::Busy(_) => "ApiServerBusy",
+            Self::Other { .. } => "ApiServerError",
+            Self::Decode { .. } => "UnreadableAnswer",
+            Self::NotLeading => "NotLeading",
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Busy(wait) => Retry::After(*wait),
+            Self::Invalid { .. } => Retry::OnChange,
+            _ => Retry::Backoff,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Config(_) => "set KUBECONFIG, pass --kubeconfig, or run in a pod with a service account".into(),
+            Self::Denied { .. } => "grant the verb to the operator's service account (deploy/base/rbac.yaml)".into(),
+            _ => String::new(),
+        }
+    }
+}
+
+impl ApiError {
+    /// Maps kube's error. `what` names the object; `quote` is false for calls that carried a Secret's body.
+    pub fn of(error: kube::Error, what: &str, quote: bool) -> Self {
+        let status = match error {
+            kube::Error::Api(status) => status,
+            kube::Error::SerdeError(e) => {
+                let why = format!("{:?} at line {} column {}", e.classify(), e.line(), e.column());
+                return Self::Decode { what: what.into(), why };
+            }
+            other => return Self::Unreachable(one_line(&chain(&other))),
+        };
+        let what = what.to_owned();
+        let wait = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0);
+        // A refused body may be quoted in the text for syntax errors (400) and in nothing else.
+        let message = if quote || status.code != 400 { one_line(&status.message) } else { status.reason.clone() };
+        match (status.code, status.reason.as_str()) {
+            (404, _) => Self::NotFound { what },
+            (409, "AlreadyExists") => Self::AlreadyExists { what },
+            (409, _) => Self::Conflict { what },
+            (401 | 403, _) => Self::Denied { message },
+            (400 | 413 | 422, _) => Self::Invalid { what, message },
+            (429, _) => Self::Busy(Duration::from_secs(u64::from(wait.unwrap_or(1)).min(60))),
+            (code, reason) => Self::Other { what, code, reason: reason.into() },
+        }
+    }
+
+    /// Whether the object is simply absent.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Whether reading the object again and deciding anew is the answer.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::AlreadyExists { .. })
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        // kube repeats the cause in its own text.
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+        source = error.source();
+    }
+    texts.join(": ")
+}
+
+impl Cluster {
+    /// Connects by `kubeconfig` (and `context`), else by KUBECONFIG or `~/.kube/config`, else as a pod.
+    pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ApiError> {
+        let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
+        let config = match kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path).map_err(|e| ApiError::Config(one_line(&chain(&e))))?;
+                Config::from_custom_kubeconfig(file, &options)
+                    .await
+                    .map_err(|e| ApiError::Config(one_line(&chain(&e))))?
+            }
+            None if context.is_some() => {
+                Config::from_kubeconfig(&options).await.map_err(|e| ApiError::Config(one_line(&chain(&e))))?
+            }
+            None => Config::infer().await.map_err(|e| ApiError::Config(one_line(&chain(&e))))?,
+        };
+        Self::from_config(config)
+    }
+
+    /// Connects as a pod, and only so: the incumbent controllers read no kubeconfig.
+    pub fn in_cluster() -> Result<Self, ApiError> {
+        Self::from_config(Config::incluster().map_err(|e| ApiError::Config(one_line(&chain(&e))))?)
+    }
+
+    fn from_config(mut config: Config) -> Result<Self, ApiError> {
+        // kube would repeat a call for minutes by itself; the queue decides about retries, and a lease must never be
+        // renewed late.
+        config.default_retry = false;
+        config.connect_timeout = Some(Duration::from_secs(5));
+        config.read_timeout = Some(READ_TIMEOUT);
+        let default_namespace = config.default_namespace.clone();
+        let client = Client::try_from(config).map_err(|e| ApiError::Config(one_line(&chain(&e))))?;
+        Ok(Self { client, default_namespace })
+    }
+
+    /// The bare client, for typed calls about anything but Secrets.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Namespace of the kubeconfig's context or of the pod.
+    pub fn default_namespace(&self) -> &str {
+        &self.default_namespace
+    }
+
+    /// Runs one typed call within [`CALL_TIMEOUT`]. `what` names the object in errors.
+    pub async fn call<T>(&self, what: &str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
+        match tokio::time::timeout(CALL_TIMEOUT, call).await {
+            Ok(result) => result.map_err(|e| ApiError::of(e, what, true)),
+            Err(_) => Err(ApiError::Timeout(CALL_TIMEOUT)),
+        }
+    }
+
+    /// One raw request whose body or answer may hold a Secret: nothing of it is logged or quoted.
+    pub async fn raw(
+        &self,
+        what: &str,
+        method: http::Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<Zeroizing<String>, ApiError> {
+        let mut request = Request::builder().method(method).uri(path).header("accept", "application/json");
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let request = request.body(body).map_err(|e| ApiError::Decode { what: what.into(), why: e.to_string() })?;
+        match tokio::time::timeout(CALL_TIMEOUT, self.client.request_text(request)).await {
+            Ok(result) => result.map(Zeroizing::new).map_err(|e| ApiError::of(e, what, false)),
+            Err(_) => Err(ApiError::Timeout(CALL_TIMEOUT)),
+        }
+    }
+}

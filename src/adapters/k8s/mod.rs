@@ -1,0 +1,13 @@
+//! Everything that talks to the API server. Called `k8s`, since a module named like the crate `kube` would shadow it.
+//!
+//! Secret bodies pass through [`secrets`] only: kube's typed calls log a body that they cannot decode.
+
+pub mod client;
+pub mod events;
+pub mod lease;
+pub mod secrets;
+pub mod status;
+pub mod watch;
+pub mod writer;
+
+pub use client::{ApiError, Cluster};

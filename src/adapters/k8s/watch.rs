@@ -1,0 +1,354 @@
+//! Guarded watches: one malformed object is an entry that says so, and never stops the rest.
+//!
+//! Objects arrive as untyped JSON, which always decodes, and are typed one by one. Secrets are watched as metadata only,
+//! and only what this program asks about is kept of it: a cluster with 35,000 foreign Secrets costs a few megabytes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Debug;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::client::{ApiError, Cluster, WATCH_SECONDS};
+use crate::pure::error::Explain;
+use crate::pure::queue::ObjectKey;
+
+/// One object as last seen.
+pub struct Entry<T> {
+    /// Metadata without managed fields.
+    pub meta: ObjectMeta,
+    /// The typed object, or why it cannot be read. The text names the field and never quotes a value.
+    pub object: Result<T, String>,
+}
+
+/// How a watch is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The first list is still on its way.
+    Starting,
+    /// Up to date.
+    Synced,
+    /// The kind is not installed; the watch tries again by itself.
+    Absent,
+    /// Failing, with a reason; the entries are the last known ones.
+    Failing(&'static str),
+}
+
+/// What changed: the entry before and after.
+pub struct Change<'a, T> {
+    /// The object.
+    pub key: &'a ObjectKey,
+    /// Before; `None` when it is new.
+    pub old: Option<&'a Arc<Entry<T>>>,
+    /// After; `None` when it is gone.
+    pub new: Option<&'a Arc<Entry<T>>>,
+}
+
+/// The objects of one kind as last seen. Reads never wait for the network.
+pub struct Store<T> {
+    entries: RwLock<HashMap<ObjectKey, Arc<Entry<T>>>>,
+    health: watch::Sender<Health>,
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        Self { entries: RwLock::default(), health: watch::channel(Health::Starting).0 }
+    }
+}
+
+impl<T> Store<T> {
+    /// One object.
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Entry<T>>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// All objects, in no order.
+    pub fn all(&self) -> Vec<(ObjectKey, Arc<Entry<T>>)> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect()
+    }
+
+    /// Keys of all objects for which `pick` holds.
+    pub fn keys_where(&self, pick: impl Fn(&ObjectKey, &Entry<T>) -> bool) -> Vec<ObjectKey> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.iter().filter(|(key, entry)| pick(key, entry)).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Number of objects.
+    pub fn len(&self) -> usize {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How the watch is doing.
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// Whether the first list has arrived, or the kind is known to be absent.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.health(), Health::Synced | Health::Absent)
+    }
+
+    /// Waits until the first list has arrived or the kind is known to be absent. Work that concludes something from
+    /// the absence of an object must wait for this.
+    pub async fn settled(&self) {
+        let mut health = self.health.subscribe();
+        // The sender lives in self, so this cannot fail.
+        let _ = health.wait_for(|health| matches!(health, Health::Synced | Health::Absent)).await;
+    }
+
+    fn set(&self, key: &ObjectKey, entry: Option<Arc<Entry<T>>>) -> Option<Arc<Entry<T>>> {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        match entry {
+            Some(entry) => entries.insert(key.clone(), entry),
+            None => entries.remove(key),
+        }
+    }
+
+    fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|known| {
+            let changed = *known != health;
+            *known = health;
+            changed
+        });
+    }
+}
+
+/// Where to watch.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// One namespace, or all.
+    pub namespace: Option<String>,
+    /// Label selector; empty for all.
+    pub labels: String,
+}
+
+/// Watches the kind `K` until `stop`, keeps `store` up to date, and calls `on` after each change.
+pub async fn objects<K>(
+    cluster: Cluster,
+    scope: Scope,
+    store: Arc<Store<K>>,
+    on: impl Fn(Change<'_, K>) + Send + Sync,
+    stop: CancellationToken,
+) where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Send + Sync + 'static,
+{
+    let resource = kube::api::ApiResource::erase::<K>(&());
+    let kind = resource.kind.clone();
+    let api: Api<DynamicObject> = match &scope.namespace {
+        Some(namespace) => Api::namespaced_with(cluster.client(), namespace, &resource),
+        None => Api::all_with(cluster.client(), &resource),
+    };
+    let decode = |object: DynamicObject| {
+        let meta = trim(object.metadata.clone());
+        let value = serde_json::to_value(&object).unwrap_or_default();
+        let object = serde_json::from_value::<K>(value).map_err(|e| shape_only(&e.to_string()));
+        Entry { meta, object }
+    };
+    follow(watcher(api, config(&scope)), &kind, decode, &store, on, stop).await;
+}
+
+/// What is kept of a Secret that somebody else's controller may own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretMeta {
+    /// UID.
+    pub uid: String,
+    /// Changes with each write.
+    pub resource_version: String,
+    /// UID of the controlling owner.
+    pub controller: Option<String>,
+    /// Labels and annotations of the groups this program works for, and no others.
+    pub marks: BTreeMap<String, String>,
+}
+
+/// Label and annotation prefixes that are kept in [`SecretMeta::marks`].
+const MARKS: [&str; 3] = ["latchwork.dev/", "sealedsecrets.bitnami.com/", "reconcile.external-secrets.io/"];
+
+/// Watches Secrets as metadata only.
+pub async fn secrets(
+    cluster: Cluster,
+    scope: Scope,
+    store: Arc<Store<SecretMeta>>,
+    on: impl Fn(Change<'_, SecretMeta>) + Send + Sync,
+    stop: CancellationToken,
+) {
+    let api: Api<PartialObjectMeta<Secret>> = match &scope.namespace {
+        Some(namespace) => Api::namespaced(cluster.client(), namespace),
+        None => Api::all(cluster.client()),
+    };
+    let decode = |object: PartialObjectMeta<Secret>| {
+        let meta = object.metadata;
+        let owners = meta.owner_references.unwrap_or_default();
+        let marks = meta.labels.into_iter().chain(meta.annotations).flatten();
+        let object = SecretMeta {
+            uid: meta.uid.unwrap_or_default(),
+            resource_version: meta.resource_version.unwrap_or_default(),
+            controller: owners.into_iter().find(|o| o.controller == Some(true)).map(|o| o.uid),
+            marks: marks.filter(|(name, _)| MARKS.iter().any(|prefix| name.starts_with(prefix))).collect(),
+        };
+        let meta = ObjectMeta { name: meta.name, namespace: meta.namespace, ..Default::default() };
+        Entry { meta, object: Ok(object) }
+    };
+    follow(watcher(api, config(&scope)), "Secret", decode, &store, on, stop).await;
+}
+
+fn config(scope: &Scope) -> watcher::Config {
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
+    if scope.labels.is_empty() { config } else { config.labels(&scope.labels) }
+}
+
+/// Managed fields are the larger half of most objects and nobody here reads them from a watch.
+fn trim(mut meta: ObjectMeta) -> ObjectMeta {
+    meta.managed_fields = None;
+    meta
+}
+
+/// serde's text may quote the offending value (`string "…"`, `integer `5``, `unknown variant `…``): the quote goes.
+fn shape_only(text: &str) -> String {
+    let quotes_value = ["invalid type", "invalid value", "unknown variant"].iter().any(|start| text.contains(start));
+    let cut = text.find(['"', '`']).filter(|_| quotes_value).unwrap_or(text.len());
+    let place = text.rfind(" at line ").map(|at| &text[at..]).unwrap_or_default();
+    let head = text.get(..cut).unwrap_or_default().trim_end();
+    if head.len() + place.len() >= text.len() { text.to_owned() } else { format!("{head}{place}") }
+}
+
+async fn follow<K, T>(
+    stream: impl Stream<Item = watcher::Result<Event<K>>>,
+    kind: &str,
+    decode: impl Fn(K) -> Entry<T>,
+    store: &Store<T>,
+    on: impl Fn(Change<'_, T>) + Send + Sync,
+    stop: CancellationToken,
+) where
+    K: Resource + Clone + Debug + Send + 'static,
+{
+    let mut stream = std::pin::pin!(stream.default_backoff());
+    // Keys not yet named by the list in progress: what is left at its end was deleted while nobody watched.
+    let mut unseen: Option<HashSet<ObjectKey>> = None;
+    let apply = |object: K, unseen: &mut Option<HashSet<ObjectKey>>| {
+        let key = key_of(object.meta());
+        if let Some(unseen) = unseen {
+            unseen.remove(&key);
+        }
+        let new = Arc::new(decode(object));
+        let old = store.set(&key, Some(new.clone()));
+        on(Change { key: &key, old: old.as_ref(), new: Some(&new) });
+    };
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = stop.cancelled() => return,
+        };
+        match event {
+            Some(Ok(Event::Init)) => {
+                let entries = store.entries.read().unwrap_or_else(PoisonError::into_inner);
+                unseen = Some(entries.keys().cloned().collect());
+            }
+            Some(Ok(Event::InitApply(object) | Event::Apply(object))) => apply(object, &mut unseen),
+            Some(Ok(Event::InitDone)) => {
+                for key in unseen.take().unwrap_or_default() {
+                    let old = store.set(&key, None);
+                    on(Change { key: &key, old: old.as_ref(), new: None });
+                }
+                store.set_health(Health::Synced);
+            }
+            Some(Ok(Event::Delete(object))) => {
+                let key = key_of(object.meta());
+                let old = store.set(&key, None);
+                on(Change { key: &key, old: old.as_ref(), new: None });
+            }
+            Some(Err(error)) => note_failure(kind, error, store),
+            None => return,
+        }
+    }
+}
+
+fn note_failure<T>(kind: &str, error: watcher::Error, store: &Store<T>) {
+    let (error, listing) = match error {
+        watcher::Error::InitialListFailed(e) => (ApiError::of(e, kind, false), true),
+        watcher::Error::WatchStartFailed(e) | watcher::Error::WatchFailed(e) => (ApiError::of(e, kind, false), false),
+        watcher::Error::WatchError(status) if status.code == 410 => {
+            // The version we stopped at is too old: the watcher lists anew by itself.
+            tracing::debug!(kind, "watch is too old and starts anew");
+            return;
+        }
+        watcher::Error::WatchError(status) => (ApiError::of(kube::Error::Api(status), kind, false), false),
+        watcher::Error::NoResourceVersion => {
+            (ApiError::Decode { what: kind.into(), why: "no resourceVersion".into() }, false)
+        }
+    };
+    if listing && error.is_not_found() {
+        if store.health() != Health::Absent {
+            tracing::info!(kind, "kind is not installed; waiting for its CRD");
+        }
+        store.set_health(Health::Absent);
+        return;
+    }
+    tracing::warn!(kind, reason = error.reason(), %error, "watch failed and is opened again");
+    store.set_health(Health::Failing(error.reason()));
+}
+
+fn key_of(meta: &ObjectMeta) -> ObjectKey {
+    ObjectKey::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, version: &str) -> DynamicObject {
+        let json = serde_json::json!({"apiVersion": "a/v1", "kind": "A", "metadata": {"name": name, "resourceVersion": version}});
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_relist_reports_what_vanished_and_a_failure_keeps_what_is_known() {
+        let events = vec![
+            Ok(Event::Init),
+            Ok(Event::InitApply(object("a", "1"))),
+            Ok(Event::InitApply(object("b", "1"))),
+            Ok(Event::InitDone),
+            Ok(Event::Apply(object("c", "2"))),
+            Ok(Event::Delete(object("b", "2"))),
+            Ok(Event::Init),
+            Ok(Event::InitApply(object("a", "1"))),
+            Ok(Event::InitDone),
+            Err(watcher::Error::NoResourceVersion),
+        ];
+        let store = Store::default();
+        let seen = std::sync::Mutex::new(vec![]);
+        let on = |change: Change<'_, String>| {
+            seen.lock().unwrap().push(format!("{}{}", if change.new.is_some() { "+" } else { "-" }, change.key));
+        };
+        let decode =
+            |o: DynamicObject| Entry { object: o.metadata.name.clone().ok_or_else(String::new), meta: o.metadata };
+        follow(futures::stream::iter(events), "A", decode, &store, on, CancellationToken::new()).await;
+        assert_eq!(*seen.lock().unwrap(), ["+a", "+b", "+c", "-b", "+a", "-c"]);
+        assert_eq!(store.len(), 1);
+        assert_eq!(store.health(), Health::Failing("UnreadableAnswer"));
+    }
+
+    #[test]
+    fn decode_errors_do_not_quote_values() {
+        assert_eq!(
+            shape_only("invalid type: string \"hunter2\", expected a map at line 1 column 9"),
+            "invalid type: string at line 1 column 9"
+        );
+        assert_eq!(shape_only("unknown variant `hunter2`, expected `Owner`"), "unknown variant");
+        assert_eq!(shape_only("invalid type: integer `7`, expected a string"), "invalid type: integer");
+        assert_eq!(shape_only("missing field `spec`"), "missing field `spec`");
+    }
+}

@@ -1,0 +1,82 @@
+//! What the operator can be told. Every field has a flag and a variable on the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::adapters::k8s::lease::Timing;
+
+/// Settings of one operator process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Kubeconfig file; `None` means KUBECONFIG, `~/.kube/config`, or the pod's service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// Context in it.
+    pub context: Option<String>,
+    /// Only a pod's service account is accepted, as the incumbent controllers do.
+    pub in_cluster_only: bool,
+    /// Namespace of the operator itself: sealing keys and the lease live there.
+    pub namespace: Option<String>,
+    /// Namespace to work on; `None` for all.
+    pub watch_namespace: Option<String>,
+    /// Health, readiness and the kinds' routes.
+    pub listen: SocketAddr,
+    /// Metrics.
+    pub listen_metrics: SocketAddr,
+    /// Takes part in a leader election; off for a program that runs alone.
+    pub leader_elect: bool,
+    /// Name of the Lease.
+    pub lease_name: String,
+    /// Its times.
+    pub lease_timing: Timing,
+    /// Objects of one kind worked on at a time.
+    pub workers: usize,
+    /// Sealing keys.
+    pub sealing: SealingSettings,
+}
+
+/// Settings of the sealing keys; names, meaning and defaults are the Sealed Secrets controller's.
+#[derive(Clone, Debug)]
+pub struct SealingSettings {
+    /// `generateName` of key Secrets, and the name of the legacy one.
+    pub key_prefix: String,
+    /// RSA bits.
+    pub key_size: usize,
+    /// Validity of the certificate.
+    pub key_ttl: std::time::Duration,
+    /// A new key after this time; zero means never.
+    pub key_renew_period: std::time::Duration,
+    /// Common name of the certificate.
+    pub my_cn: String,
+}
+
+impl Default for SealingSettings {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        Self {
+            key_prefix: "sealed-secrets-key".into(),
+            key_size: 4096,
+            key_ttl: std::time::Duration::from_secs(3650 * DAY),
+            key_renew_period: std::time::Duration::from_secs(30 * DAY),
+            my_cn: String::new(),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            kubeconfig: None,
+            context: None,
+            in_cluster_only: false,
+            namespace: None,
+            watch_namespace: None,
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            listen_metrics: SocketAddr::from(([0, 0, 0, 0], 8081)),
+            leader_elect: true,
+            lease_name: "latchwork".into(),
+            lease_timing: Timing::default(),
+            workers: 16,
+            sealing: SealingSettings::default(),
+        }
+    }
+}
