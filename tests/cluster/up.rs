@@ -1,0 +1,1 @@
+//! `make up`: the rig for a person.
