@@ -2,6 +2,7 @@
 # Builds or fetches every real program that the tests run against, once per version, into the user's cache folder:
 #
 #   build.sh [--quiet] [TOOL...]      TOOL: age sops sealed etcd kube bao moto cargo-deny      (default: all)
+#   build.sh host                     only the host packages
 #
 # prints the folder that holds one symbolic link per program. Versions are pinned by go.mod + go.sum, or by a
 # requirements file with hashes; the cache key is a digest of those and of the build recipe, so a changed pin is
@@ -218,10 +219,13 @@ build_cargo_deny() {
 # --- main ----------------------------------------------------------------------------------------------------------
 
 host_packages
+[ "${tools[*]}" != host ] || exit 0
 mkdir -p "$bin"
 # One build at a time per cache folder: two Go links side by side take 4 GiB, and the second would do the first's work again.
 exec 9>"$store/.lock"
-flock 9
+flock --nonblock 9 || { say "waiting for another build"; flock 9; }
+# What a killed build left behind; nobody else builds now.
+rm -rf "$store"/.tmp-*
 
 for tool in "${tools[@]}"; do
 	case $tool in
