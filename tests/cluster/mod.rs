@@ -1,0 +1,4 @@
+//! Tests against a real API server and real stores.
+
+mod smoke;
+mod up;
