@@ -25,7 +25,7 @@ tools: ## build or fetch the real programs that the tests run against
 	@tests/rig/tools/build.sh
 
 up: ## an API server with the CRDs and the operator, until ctrl-C
-	@tests/rig/tools/build.sh --quiet etcd kube
+	@tests/rig/tools/build.sh --quiet etcd kube >/dev/null
 	@cargo test --locked --quiet --test main -- --ignored --exact --nocapture cluster::up::up
 
 down: ## end an API server that `make up` left in the background

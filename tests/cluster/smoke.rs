@@ -222,6 +222,13 @@ async fn git_serves_over_http_and_asks_for_credentials_where_told() {
     let refused = git_http::clone(&repo.url).unwrap_err();
     assert!(refused.contains("could not read Username") || refused.contains("Authentication failed"), "{refused}");
     git_http::clone(&repo.url.replace("http://", "http://robot:s3cret@")).expect("with credentials");
+
+    let ca = Ca::new("smoke-git");
+    let secure = GitServer::start_with(Some(&ca), Access::default());
+    let repo = secure.repo("app");
+    repo.write("f", "1").commit("first");
+    git_http::clone(&repo.url).expect_err("the authority is not known");
+    git_http::clone_trusting(&repo.url, Some(&ca)).expect("over TLS");
 }
 
 #[tokio::test]

@@ -191,8 +191,16 @@ fn cgi(mut command: Command, input: &[u8]) -> Vec<u8> {
 
 /// Clones `url` into a new folder with the real git; `Err` is what git said.
 pub fn clone(url: &str) -> Result<PathBuf, String> {
+    clone_trusting(url, None)
+}
+
+/// The same, with a certificate authority for `https`.
+pub fn clone_trusting(url: &str, ca: Option<&Ca>) -> Result<PathBuf, String> {
     let target = scratch::dir("git-clone");
     let mut command = base(&target);
+    if let Some(ca) = ca {
+        command.env("GIT_SSL_CAINFO", scratch::file("ca.crt", &ca.certificate_pem));
+    }
     command.args(["clone", "--quiet", url, "."]);
     let ran = run(command, b"");
     if ran.status.success() { Ok(target) } else { Err(ran.stderr) }

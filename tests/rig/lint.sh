@@ -5,6 +5,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 step() { printf '== %s\n' "$*" >&2; }
 
+# A minimal toolchain lacks both; without rustup the error of the next step says so.
+cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
+
 step "rustfmt"
 cargo fmt --check
 

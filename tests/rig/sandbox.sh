@@ -48,6 +48,8 @@ setpriv --pdeathsig KILL unshare "${flags[@]}" bash -c '
 	} >"$scratch/hosts"
 	mount --bind "$scratch/hosts" /etc/hosts
 	mkdir "$scratch/tmp"
+	# A proxy of the host cannot be reached from here, and would be asked even for loopback.
+	unset http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY
 	export TMPDIR="$scratch/tmp" LATCHWORK_SANDBOX=1 CARGO_NET_OFFLINE=true GOTOOLCHAIN=local
 	"$@" &
 	child=$!

@@ -117,6 +117,7 @@ publish() {
 }
 
 link() { # link TARGET NAME
+	touch -c "$(dirname "$1")"
 	ln -sfn "$1" "$bin/.$2.$$"
 	mv -Tf "$bin/.$2.$$" "$bin/$2"
 }
@@ -193,6 +194,7 @@ build_moto() {
 		verify "$dir/bin/moto_server"
 		: >"$dir/.complete"
 	fi
+	touch "$dir"
 	link "$dir/bin/moto_server" moto_server
 }
 
@@ -221,6 +223,8 @@ build_cargo_deny() {
 host_packages
 [ "${tools[*]}" != host ] || exit 0
 mkdir -p "$bin"
+store=$(cd "$store" && pwd) # absolute: links are made to it, and go changes folders
+bin="$store/bin"
 # One build at a time per cache folder: two Go links side by side take 4 GiB, and the second would do the first's work again.
 exec 9>"$store/.lock"
 flock --nonblock 9 || { say "waiting for another build"; flock 9; }
@@ -236,4 +240,6 @@ for tool in "${tools[@]}"; do
 	*) die "unknown tool: $tool" ;;
 	esac
 done
+# Versions that nothing asked for in two months. A folder's time is that of its last use.
+find "$store" -mindepth 1 -maxdepth 1 -type d -name '*-*' -mtime +60 -exec rm -rf {} +
 printf '%s\n' "$bin"
