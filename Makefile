@@ -35,4 +35,4 @@ bench: ## measure; the tables of docs/BENCHMARKS.md
 	cargo bench --locked
 
 crds: ## write crds/ from the Rust types
-	cargo run --locked --quiet -- crds --output crds
+	cargo run --locked --quiet -- crds --output-dir crds

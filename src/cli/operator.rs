@@ -11,12 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::adapters::k8s::lease::Timing;
 use crate::operator::logging::{self, LogFormat};
-use crate::operator::part::MakePart;
-use crate::operator::run;
 use crate::operator::settings::{SealingSettings, Settings};
-
-/// The kinds that the operator reconciles.
-const KINDS: &[MakePart] = &[];
+use crate::operator::{self, run};
 
 /// Format of the logs.
 #[derive(Clone, Copy, ValueEnum)]
@@ -100,7 +96,7 @@ pub fn run(args: OperatorArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone()));
-        run::run(args.settings(), KINDS, stop).await
+        run::run(args.settings(), operator::KINDS, stop).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

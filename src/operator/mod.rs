@@ -10,3 +10,8 @@ pub mod metrics;
 pub mod part;
 pub mod run;
 pub mod settings;
+
+use part::MakePart;
+
+/// Every kind that the operator reconciles.
+pub const KINDS: &[MakePart] = &[];

@@ -1,7 +1,8 @@
 //! The only place where secret bytes are defined.
 //!
 //! [`Plaintext`] has no `Debug`, `Display`, `Clone`, `PartialEq`, `Deref` or `Serialize`: a value cannot reach a log, an
-//! error text or a status by accident, because none of those would compile (`tests/ui/` holds the proofs).
+//! error text or a status by accident, because none of those would compile (the proofs stand in `tests/walls.rs` and
+//! in the examples of [`Plaintext`]).
 //! [`Fingerprint`] is the only shadow of a secret that may be compared, stored or logged.
 
 use std::collections::BTreeMap;
@@ -12,6 +13,31 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Secret bytes, overwritten with zeros when dropped.
+///
+/// ```
+/// use latchwork::pure::secret::Plaintext;
+/// let secret = Plaintext::from("hunter2".to_owned());
+/// assert_eq!(secret.expose(), b"hunter2");
+/// ```
+///
+/// It cannot be printed, compared by `==`, cloned or serialised:
+///
+/// ```compile_fail
+/// # use latchwork::pure::secret::Plaintext;
+/// format!("{:?}", Plaintext::new(vec![]));
+/// ```
+/// ```compile_fail
+/// # use latchwork::pure::secret::Plaintext;
+/// format!("{}", Plaintext::new(vec![]));
+/// ```
+/// ```compile_fail
+/// # use latchwork::pure::secret::Plaintext;
+/// let copy = Plaintext::new(vec![]).clone();
+/// ```
+/// ```compile_fail
+/// # use latchwork::pure::secret::Plaintext;
+/// serde_json::to_string(&Plaintext::new(vec![]));
+/// ```
 pub struct Plaintext(Zeroizing<Vec<u8>>);
 
 impl Plaintext {
