@@ -1,4 +1,5 @@
 //! The only code that touches the world. Adapters do not import each other.
 
+pub mod files;
 #[cfg(feature = "operator")]
 pub mod k8s;

@@ -5,6 +5,7 @@
 pub mod crd;
 pub mod desired;
 pub mod error;
+pub mod gitops;
 pub mod limits;
 pub mod queue;
 pub mod secret;

@@ -2,13 +2,19 @@
 //!
 //! One file per kind. `latchwork crds` prints [`all`]; the files under `crds/` are kept equal to it by a test.
 
+pub mod encrypted_source;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
 
 /// Every CRD of the program with the name of its file under `crds/`.
 pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
-    BTreeMap::from([])
+    BTreeMap::from([
+        // One line per kind.
+        ("latchwork.dev_encryptedsources.yaml", encrypted_source::EncryptedSource::crd()),
+    ])
 }
 
 /// One CRD as a file: JSON, which is YAML too, two blanks deep and in a stable order.
