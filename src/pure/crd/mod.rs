@@ -2,11 +2,18 @@
 //!
 //! One file per kind. `latchwork crds` prints [`all`]; the files under `crds/` are kept equal to it by a test.
 
+pub mod external_secret;
+pub mod secret_store;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
 /// Every CRD of the program with the name of its file under `crds/`.
 pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
-    BTreeMap::from([])
+    BTreeMap::from([
+        ("external-secrets.io_clustersecretstores.yaml", secret_store::cluster()),
+        ("external-secrets.io_externalsecrets.yaml", external_secret::crd()),
+        ("external-secrets.io_secretstores.yaml", secret_store::namespaced()),
+    ])
 }
