@@ -3,6 +3,8 @@
 //! One file per kind. `latchwork crds` prints [`all`]; the files under `crds/` are kept equal to it by a test.
 
 pub mod encrypted_source;
+pub mod external_secret;
+pub mod secret_store;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,9 @@ use kube::CustomResourceExt as _;
 /// Every CRD of the program with the name of its file under `crds/`.
 pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
     BTreeMap::from([
-        // One line per kind.
+        ("external-secrets.io_clustersecretstores.yaml", secret_store::cluster()),
+        ("external-secrets.io_externalsecrets.yaml", external_secret::crd()),
+        ("external-secrets.io_secretstores.yaml", secret_store::namespaced()),
         ("latchwork.dev_encryptedsources.yaml", encrypted_source::EncryptedSource::crd()),
     ])
 }
