@@ -5,10 +5,13 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+pub mod sealed_secret;
 
 /// Every CRD of the program with the name of its file under `crds/`.
 pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
-    BTreeMap::from([])
+    BTreeMap::from([(sealed_secret::FILE, sealed_secret::SealedSecret::crd())])
 }
 
 /// One CRD as a file: JSON, which is YAML too, two blanks deep and in a stable order.
