@@ -7,4 +7,5 @@ pub mod desired;
 pub mod error;
 pub mod limits;
 pub mod queue;
+pub mod sealed;
 pub mod secret;
