@@ -37,3 +37,13 @@ pub const STORE_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Largest body read from an HTTP request to the operator: one SealedSecret is below etcd's object limit.
 pub const HTTP_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+/// Most sealed values whose key is remembered: 32 bytes of digest and a shared fingerprint each, so about 20 MiB, for
+/// clusters of 100,000 entries.
+pub const SEALED_HINTS: usize = 200_000;
+
+/// Entries of one SealedSecret whose failure is explained; the rest of an object usually fails for the same reason.
+pub const SEALED_DIAGNOSES: usize = 2;
+
+/// Private-key operations spent on explaining one entry: at about 2 ms each a tenth of a second.
+pub const SEALED_DIAGNOSIS_ATTEMPTS: usize = 64;

@@ -8,4 +8,5 @@ pub mod error;
 pub mod gitops;
 pub mod limits;
 pub mod queue;
+pub mod sealed;
 pub mod secret;

@@ -4,6 +4,7 @@
 
 pub mod encrypted_source;
 pub mod external_secret;
+pub mod sealed_secret;
 pub mod secret_store;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use kube::CustomResourceExt as _;
 /// Every CRD of the program with the name of its file under `crds/`.
 pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
     BTreeMap::from([
+        (sealed_secret::FILE, sealed_secret::SealedSecret::crd()),
         ("external-secrets.io_clustersecretstores.yaml", secret_store::cluster()),
         ("external-secrets.io_externalsecrets.yaml", external_secret::crd()),
         ("external-secrets.io_secretstores.yaml", secret_store::namespaced()),

@@ -1,0 +1,257 @@
+//! What to do about the Secret of a SealedSecret, and what to say afterwards.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+
+use super::unseal::{UnsealError, Unsealed, object_key};
+use crate::pure::crd::sealed_secret::{SYNCED, SealedSecret, SealedSecretCondition, SealedSecretStatus};
+use crate::pure::desired::{GuardError, GuardPolicy, ObservedSecret, SecretAction, WriteMode, guard};
+use crate::pure::error::{Explain, Retry, clip, one_line};
+use crate::pure::limits;
+
+/// Annotation of an existing Secret that allows to overwrite it and to become its owner.
+pub const MANAGED: &str = "sealedsecrets.bitnami.com/managed";
+/// Annotation of an existing Secret that allows to merge into it.
+pub const PATCH: &str = "sealedsecrets.bitnami.com/patch";
+/// Annotation of a template that asks for no owner reference.
+pub const SKIP_OWNER: &str = "sealedsecrets.bitnami.com/skip-set-owner-references";
+/// Field manager of the incumbent: client-go's default, the name of its program.
+pub const FIELD_MANAGER: &str = "controller";
+
+/// Why a SealedSecret is not in force. `Display` is the incumbent's text for the condition.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It did not open.
+    #[error(transparent)]
+    Unseal(#[from] UnsealError),
+    /// A Secret of that name belongs to somebody else.
+    #[error("failed update: Resource {0:?} already exists and is not managed by SealedSecret")]
+    Unmanaged(String),
+    /// The Secret is immutable and its data would change.
+    #[error(
+        "Error updating {0}: the target Secret is immutable. Once a Secret is marked as immutable, it is not possible to revert this change nor to mutate the contents of the data field. You can only delete and recreate the Secret."
+    )]
+    Immutable(String),
+    /// A guard refused the Secret.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The API server refused or failed.
+    #[error("failed update: {text}")]
+    Api {
+        /// The API server's words, without any part of the Secret.
+        text: String,
+        /// When to try again.
+        retry: Retry,
+    },
+}
+
+impl Failure {
+    /// Value of the label `reason` of the incumbent's error counter.
+    pub fn metric(&self) -> &'static str {
+        match self {
+            Self::Unseal(_) => "unseal",
+            Self::Unmanaged(_) => "unmanaged",
+            Self::Immutable(_) | Self::Guard(_) | Self::Api { .. } => "update",
+        }
+    }
+
+    /// The failure that an API error text stands for: an immutable Secret has its own.
+    pub fn api(object: &SealedSecret, text: &str, retry: Retry) -> Self {
+        if text.contains("field is immutable when `immutable` is set") {
+            return Self::Immutable(object_key(object).to_string());
+        }
+        Self::Api { text: one_line(text), retry }
+    }
+}
+
+impl Explain for Failure {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Unseal(error) => error.reason(),
+            Self::Unmanaged(_) => "AlreadyExists",
+            Self::Immutable(_) => "SecretImmutable",
+            Self::Guard(error) => error.reason(),
+            Self::Api { .. } => "UpdateFailed",
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Unseal(error) => error.retry(),
+            // The Secret's own watch brings its annotation or its end.
+            Self::Unmanaged(_) | Self::Immutable(_) => Retry::OnChange,
+            Self::Guard(error) => error.retry(),
+            Self::Api { retry, .. } => *retry,
+        }
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Unseal(error) => error.hint(),
+            Self::Unmanaged(_) => format!("annotate the Secret with {MANAGED}: \"true\" to hand it over, or delete it"),
+            Self::Guard(error) => error.hint(),
+            Self::Immutable(_) | Self::Api { .. } => String::new(),
+        }
+    }
+}
+
+/// The one write that brings the Secret in line, or none.
+///
+/// An existing Secret is touched only when this object controls it or its own annotations allow it. Unlike the
+/// incumbent, a Secret that is already right needs no permission: without an owner reference
+/// (`skip-set-owner-references`) the incumbent's second pass fails on what its first pass made.
+pub fn decide(
+    object: &SealedSecret,
+    unsealed: Unsealed,
+    observed: Option<&ObservedSecret>,
+    policy: &GuardPolicy,
+) -> Result<SecretAction, Failure> {
+    let skip_owner = unsealed.skip_owner();
+    let (mut candidate, proof) = unsealed.into_candidate();
+    if !skip_owner {
+        candidate.owners = vec![owner_reference(object)];
+    }
+    let Some(live) = observed else {
+        let secret = guard(candidate, proof, policy)?;
+        return Ok(SecretAction::Write { secret, how: WriteMode::Create { manager: FIELD_MANAGER.into() } });
+    };
+    let marked = |name: &str| live.annotations.get(name).is_some_and(|value| value == "true");
+    let (managed, patch) = (marked(MANAGED), marked(PATCH));
+    let ours = live.controller().is_some_and(|owner| Some(&owner.uid) == object.metadata.uid.as_ref());
+
+    // Neither is ever changed on an existing Secret.
+    candidate.immutable = live.immutable;
+    candidate.finalizers.clone_from(&live.finalizers);
+    if patch {
+        merge(&mut candidate.labels, &live.labels);
+        merge(&mut candidate.annotations, &live.annotations);
+        for (name, value) in live.data.iter() {
+            if candidate.data.get(name).is_none() {
+                candidate.data.insert(name, value.duplicate());
+            }
+        }
+        if !managed {
+            candidate.owners.clone_from(&live.owners);
+        }
+        if candidate.kind.is_empty() {
+            candidate.kind.clone_from(&live.kind);
+        }
+    }
+    let secret = guard(candidate, proof, policy)?;
+    if !secret.differs_from(live) && (ours || managed || patch || skip_owner) {
+        return Ok(SecretAction::Keep);
+    }
+    if !(ours || managed || patch) {
+        return Err(Failure::Unmanaged(live.name.clone()));
+    }
+    if live.immutable == Some(true) && !secret.data().same_as(&live.data) {
+        return Err(Failure::Immutable(object_key(object).to_string()));
+    }
+    let resource_version = live.resource_version.clone();
+    Ok(SecretAction::Write { secret, how: WriteMode::Replace { manager: FIELD_MANAGER.into(), resource_version } })
+}
+
+/// Adds what `live` has and `wanted` has not.
+fn merge(wanted: &mut BTreeMap<String, String>, live: &BTreeMap<String, String>) {
+    for (name, value) in live {
+        wanted.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+}
+
+fn owner_reference(object: &SealedSecret) -> OwnerReference {
+    OwnerReference {
+        api_version: "bitnami.com/v1alpha1".into(),
+        kind: "SealedSecret".into(),
+        name: object.metadata.name.clone().unwrap_or_default(),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: None,
+    }
+}
+
+/// How a pass over one object ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The Secret was right already.
+    Kept,
+    /// The Secret was written.
+    Written,
+    /// The Secret is not in force.
+    Failed(Failure),
+}
+
+/// A Kubernetes event on the SealedSecret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Warning or Normal.
+    pub warning: bool,
+    /// The incumbent's reasons: `Unsealed`, `ErrUnsealFailed`, `ErrUpdateFailed`.
+    pub reason: &'static str,
+    /// Text for people.
+    pub message: String,
+}
+
+/// What to tell the world about a pass.
+#[derive(Debug)]
+pub struct Report {
+    /// The whole status to write; `None` when it would say what it says already.
+    pub status: Option<SealedSecretStatus>,
+    /// The event to emit; `None` when nothing happened that was not reported before.
+    pub event: Option<Event>,
+}
+
+/// Status and event after a pass, from one value, so that they cannot disagree.
+///
+/// The status is written whenever status, reason, message or generation differ: the incumbent keeps the first message
+/// while a later failure is another one. A pass that found all as it was says nothing.
+pub fn conclude(object: &SealedSecret, outcome: &Outcome, now: Timestamp) -> Report {
+    let before = object.status.clone().unwrap_or_default();
+    let old = before.synced().cloned();
+    let (status, reason, message) = match outcome {
+        Outcome::Kept | Outcome::Written => ("True", "Unsealed", String::new()),
+        Outcome::Failed(failure) => ("False", failure.reason(), clip(&failure.line(), limits::CONDITION_MESSAGE_BYTES)),
+    };
+    let says = |c: &SealedSecretCondition| c.status == status && c.reason == reason && c.message == message;
+    let generation = object.metadata.generation;
+    let changed = !old.as_ref().is_some_and(says) || before.observed_generation != generation;
+    let event = match outcome {
+        Outcome::Kept if !changed => None,
+        Outcome::Kept | Outcome::Written => {
+            Some(Event { warning: false, reason: "Unsealed", message: "SealedSecret unsealed successfully".into() })
+        }
+        // Repeated failures repeat their event: the API side folds equal ones into a count.
+        Outcome::Failed(failure) => Some(failure_event(failure)),
+    };
+    if !changed {
+        return Report { status: None, event };
+    }
+    let now = Time(now);
+    let flipped = old.as_ref().is_none_or(|old| old.status != status);
+    let condition = SealedSecretCondition {
+        kind: SYNCED.into(),
+        status: status.into(),
+        last_update_time: Some(now.clone()),
+        last_transition_time: if flipped { Some(now) } else { old.and_then(|old| old.last_transition_time) },
+        reason: reason.into(),
+        message,
+    };
+    let mut conditions = before.conditions;
+    match conditions.iter_mut().find(|condition| condition.kind == SYNCED) {
+        Some(place) => *place = condition,
+        // First, since the printer columns read the first one.
+        None => conditions.insert(0, condition),
+    }
+    Report { status: Some(SealedSecretStatus { observed_generation: generation, conditions }), event }
+}
+
+fn failure_event(failure: &Failure) -> Event {
+    let line = failure.line();
+    let (reason, text) = match failure {
+        Failure::Unseal(_) => ("ErrUnsealFailed", format!("Failed to unseal: {line}")),
+        // The incumbent's event leaves out the words that its condition begins with.
+        _ => ("ErrUpdateFailed", line.strip_prefix("failed update: ").unwrap_or(&line).to_owned()),
+    };
+    Event { warning: true, reason, message: clip(&text, limits::CONDITION_MESSAGE_BYTES) }
+}

@@ -1,0 +1,28 @@
+//! SealedSecrets: what the incumbent's controller and `kubeseal` do, as functions of their arguments.
+//!
+//! - [`scope`]: what an item is bound to; [`blob`]: the wire format; [`item`]: one value sealed or opened.
+//! - [`pem`], [`keys`]: the sealing keys of a cluster; [`generate`]: a new one.
+//! - [`legacy`], [`render`], [`diagnose`], [`unseal`]: a whole object, and why it did not open.
+//! - [`decide`]: what to do about its Secret, and what to say afterwards; [`inventory`]: which key opens what.
+//!
+//! Sources of the format: the public behaviour of Sealed Secrets v0.36 to v0.40 (docs/compat/sealed-secrets.md).
+
+pub mod blob;
+pub mod decide;
+pub mod diagnose;
+pub mod generate;
+pub mod inventory;
+pub mod item;
+pub mod keys;
+pub mod legacy;
+pub mod pem;
+pub mod render;
+pub mod scope;
+pub mod unseal;
+
+#[cfg(test)]
+mod tests;
+
+pub use keys::{KeyError, KeyOrder, SealingKey, SealingKeys};
+pub use scope::Scope;
+pub use unseal::{Hints, UnsealError, Unsealed, unseal};
