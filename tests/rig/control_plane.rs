@@ -238,15 +238,15 @@ impl ControlPlane {
         run_ok(self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"]), manifests.as_bytes());
     }
 
-    /// Applies a file or a folder of manifests.
-    pub fn apply_path(&self, path: &Path) {
-        let path = path.display().to_string();
-        run_ok(self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]), b"");
+    /// Applies a folder with a kustomization, given relative to the repository.
+    pub fn apply_kustomization(&self, folder: &str) {
+        let folder = tools::repository().join(folder).display().to_string();
+        run_ok(self.kubectl(&["apply", "--server-side", "--force-conflicts", "-k", &folder]), b"");
     }
 
     /// Applies the CRDs of this repository and waits until they are served. Safe to call from several tests at a time.
     pub fn install_crds(&self) {
-        self.apply_path(&tools::repository().join("crds"));
+        self.apply_kustomization("crds");
         run_ok(self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]), b"");
     }
 }

@@ -1,0 +1,84 @@
+//! The manifests under `deploy/`, on a real API server.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::rig::control_plane::{ControlPlane, Options};
+use crate::rig::process::{Proc, operator, run, run_ok};
+use crate::rig::{ports, tools};
+
+const NAMESPACE: &str = "latchwork-system";
+
+fn installed(plane: &ControlPlane) {
+    // The namespace and the CRDs must exist before what stands in them: the second pass finds them.
+    let folder = tools::repository().join("deploy/base").display().to_string();
+    let arguments = ["apply", "--server-side", "-k", &folder];
+    let _first_pass = run(plane.kubectl(&arguments), b"");
+    run_ok(plane.kubectl(&arguments), b"");
+}
+
+#[tokio::test]
+async fn the_manifests_apply_and_the_operator_runs_under_exactly_their_service_account() {
+    let plane = ControlPlane::start(Options::default()).await;
+    installed(&plane);
+    let stored = run_ok(plane.kubectl(&["get", "deployment", "latchwork", "-n", NAMESPACE, "-o", "json"]), b"");
+    let deployment: Value = serde_json::from_str(&stored).unwrap();
+    let pod = &deployment["spec"]["template"]["spec"];
+    assert_eq!(pod["serviceAccountName"], "latchwork");
+    let security = &pod["containers"][0]["securityContext"];
+    assert_eq!(security["readOnlyRootFilesystem"], true);
+    assert_eq!(security["capabilities"]["drop"][0], "ALL");
+
+    let kubeconfig = plane.service_account_kubeconfig(NAMESPACE, "latchwork").await;
+    let mut command = operator(&kubeconfig);
+    let (http, metrics) = (ports::free(), ports::free());
+    command.args(["--namespace", NAMESPACE, "--log-format", "json"]);
+    command.args(["--listen", &format!("127.0.0.1:{http}"), "--listen-metrics", &format!("127.0.0.1:{metrics}")]);
+    let process = Proc::spawn("operator", command);
+    process.wait_for_log("\"leads\":true", Duration::from_secs(30)).await;
+    crate::rig::tls::install_provider();
+    crate::rig::wait::eventually(Duration::from_secs(60), "readiness", || async {
+        let answer = reqwest::get(format!("http://127.0.0.1:{http}/readyz")).await.map_err(|e| e.to_string())?;
+        let status = answer.status();
+        if status.is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default() + &process.tail(5)) }
+    })
+    .await;
+    for line in process.stdout().lines() {
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
+        assert!(event["level"] == "INFO", "under its own role nothing is refused: {line}");
+    }
+    assert!(process.stop(Duration::from_secs(20)).await.success());
+}
+
+#[tokio::test]
+async fn a_crd_is_deleted_only_with_the_annotation() {
+    let plane = ControlPlane::start(Options::default()).await;
+    installed(&plane);
+    let crd = "sealedsecrets.bitnami.com";
+    let delete = ["delete", "crd", crd, "--wait=false"];
+    // A policy is in force a moment after it was stored, so the refusal is awaited with dry runs, which delete nothing.
+    crate::rig::wait::eventually(Duration::from_secs(30), "the policy to be in force", || async {
+        let refused = run(plane.kubectl(&["delete", "crd", crd, "--dry-run=server"]), b"");
+        if refused.status.success() { Err("the dry run went through".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    let refused = run(plane.kubectl(&delete), b"");
+    assert!(!refused.status.success());
+    assert!(refused.stderr.contains("latchwork.dev/allow-deletion=true"), "{}", refused.stderr);
+    run_ok(plane.kubectl(&["get", "crd", crd]), b"");
+
+    run_ok(plane.kubectl(&["annotate", "crd", crd, "latchwork.dev/allow-deletion=true"]), b"");
+    run_ok(plane.kubectl(&delete), b"");
+
+    let foreign = "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: things.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: things, kind: Thing}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]";
+    plane.apply(foreign);
+    run_ok(plane.kubectl(&["delete", "crd", "things.example.com", "--wait=false"]), b"");
+}
