@@ -47,3 +47,6 @@ pub const SEALED_DIAGNOSES: usize = 2;
 
 /// Private-key operations spent on explaining one entry: at about 2 ms each a tenth of a second.
 pub const SEALED_DIAGNOSIS_ATTEMPTS: usize = 64;
+
+/// Most callers whose request rate is remembered, at about 100 bytes each.
+pub const RATE_LIMITED_CALLERS: usize = 10_000;

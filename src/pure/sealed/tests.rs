@@ -100,7 +100,7 @@ fn the_deprecated_form_opens_and_can_be_turned_off() {
     assert_eq!(text(&secret.data, "password"), Some("correct horse"));
     assert_eq!(secret.kind, "example.com/kind");
     assert_eq!(secret.labels.get("app").map(String::as_str), Some("web"));
-    let off = unseal_with(&object, &keys, &Hints::default(), UnsealOptions { deprecated_data: false });
+    let off = unseal_with(&object, &keys, &Hints::default(), UnsealOptions { deprecated_data: false, explain: true });
     assert!(off.err().expect("refused").to_string().contains("deprecated"));
     object.spec.encrypted_data.0.insert("a".into(), "b".into());
     let both = unseal(&object, &keys, &Hints::default()).err().expect("refused");
@@ -499,4 +499,34 @@ fn status_and_event_say_each_thing_once() {
 
 fn failed_unseal(object: &SealedSecret) -> UnsealError {
     failed(object, &keys(&[1]))
+}
+
+#[test]
+fn resealing_keeps_scope_and_template_and_never_widens() {
+    let keys = vector_keys(&["old", "current"]);
+    let certificate = keys.current().and_then(|key| key.certificate()).expect("certificate");
+    let only_current = vector_keys(&["current"]);
+    for path in ["old-key.yaml", "namespace-wide.yaml", "cluster-wide.yaml", "deprecated.json"] {
+        let mut object = vector(&format!("sealed/{path}"));
+        let scope = super::unseal::object_scope(&object);
+        // An attacker's template asks for a wider scope, and renders something.
+        if let crate::pure::crd::sealed_secret::Template::Read(template) = &mut object.spec.template {
+            template.metadata.annotations.insert("sealedsecrets.bitnami.com/cluster-wide".into(), "true".into());
+            template.data = Some([("t".to_owned(), Some("{{ .password }}".to_owned()))].into());
+        }
+        let opened = open_entries(&object, &keys, &Hints::default(), UnsealOptions::default()).expect("opens");
+        let made = super::reseal::reseal(&object, opened, certificate).expect("seals");
+        assert_eq!(super::unseal::object_scope(&made), scope, "{path}");
+        let template = made.spec.template.get().expect("read");
+        assert_eq!(Scope::of(&template.metadata.annotations), scope, "{path}");
+        assert_eq!(template.kind, "example.com/kind");
+        assert_eq!(template.metadata.labels.get("app").map(String::as_str), Some("web"));
+        assert_eq!(template.data.as_ref().and_then(|data| data.get("t")), Some(&Some("{{ .password }}".into())));
+        let opened = open_entries(&made, &only_current, &Hints::default(), UnsealOptions::default()).expect("opens");
+        assert_eq!(text(&opened.data, "password"), Some("correct horse"), "{path}");
+        let mut other = made.clone();
+        other.metadata.name = Some("other".into());
+        let opens = open_entries(&other, &only_current, &Hints::default(), UnsealOptions::default()).is_ok();
+        assert_eq!(opens, scope != Scope::Strict, "{path}");
+    }
 }

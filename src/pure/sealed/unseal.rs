@@ -23,11 +23,13 @@ use crate::pure::secret::SecretData;
 pub struct UnsealOptions {
     /// Whether the deprecated `spec.data` is opened; the incumbent's default is yes.
     pub deprecated_data: bool,
+    /// Whether a failure is explained. Never for a caller over HTTP: the explanation says what other scopes hold.
+    pub explain: bool,
 }
 
 impl Default for UnsealOptions {
     fn default() -> Self {
-        Self { deprecated_data: true }
+        Self { deprecated_data: true, explain: true }
     }
 }
 
@@ -290,7 +292,8 @@ pub fn open_entries(
     hints: &Hints,
     options: UnsealOptions,
 ) -> Result<OpenedEntries, UnsealError> {
-    let mut opener = Opener { object, keys, hints, sibling: None, found: vec![], diagnoses: 0 };
+    let mut opener =
+        Opener { object, keys, hints, sibling: None, found: vec![], diagnoses: 0, explain: options.explain };
     let Some(deprecated) = &object.spec.data else {
         let mut data = SecretData::new();
         let mut failures = BTreeMap::new();
@@ -323,6 +326,7 @@ struct Opener<'a> {
     sibling: Option<Arc<SealingKey>>,
     found: Vec<Found>,
     diagnoses: usize,
+    explain: bool,
 }
 
 impl Opener<'_> {
@@ -351,7 +355,7 @@ impl Opener<'_> {
             }
         }
         // Finding out why costs as much as trying again with every key: for the first entries only.
-        if self.diagnoses >= limits::SEALED_DIAGNOSES {
+        if !self.explain || self.diagnoses >= limits::SEALED_DIAGNOSES {
             return Err(EntryFailure::NoKey(Cause::Unknown));
         }
         self.diagnoses += 1;
