@@ -37,3 +37,11 @@ pub const STORE_BODY_BYTES: usize = 4 * 1024 * 1024;
 
 /// Largest body read from an HTTP request to the operator: one SealedSecret is below etcd's object limit.
 pub const HTTP_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+/// Most bytes taken from a Git server in one fetch of one commit, and most memory for one of its objects: the tree's
+/// own cap. A GitOps repository of this size belongs split.
+pub const GIT_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Most entries of Git trees looked at in one pass. Trees share subtrees, so a few kilobytes can stand for more files
+/// than there is memory.
+pub const TREE_ENTRIES: usize = 1_000_000;
