@@ -1,5 +1,7 @@
 //! The only code that touches the world. Adapters do not import each other.
 
 pub mod files;
+#[cfg(feature = "git")]
+pub mod git;
 #[cfg(feature = "operator")]
 pub mod k8s;
