@@ -57,3 +57,30 @@ pub const GIT_BYTES: u64 = 512 * 1024 * 1024;
 /// Most entries of Git trees looked at in one pass. Trees share subtrees, so a few kilobytes can stand for more files
 /// than there is memory.
 pub const TREE_ENTRIES: usize = 1_000_000;
+/// Largest template text. A Secret holds 1 MiB; a template that is larger than what it may produce is a mistake.
+pub const TEMPLATE_BYTES: usize = 1024 * 1024;
+
+/// Deepest nesting of control structures and parentheses in a template. The parser recurses; real templates nest below 10.
+pub const TEMPLATE_NESTING: usize = 64;
+
+/// Deepest evaluation: calls of templates and nesting together. Each level costs up to about 4 KiB of an unoptimised
+/// build's stack, and threads have 2 MiB.
+pub const TEMPLATE_DEPTH: usize = 250;
+
+/// Most steps (nodes, pipelines, loop rounds) of one render: about a tenth of a second.
+pub const TEMPLATE_STEPS: usize = 1_000_000;
+
+/// Largest single value inside a render: four times what a Secret can hold, for base64 and indentation on the way.
+pub const TEMPLATE_VALUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Most bytes of all values made in one render, whether still alive or not. Bounds time and memory of doublings.
+pub const TEMPLATE_TOTAL_BYTES: usize = 64 * 1024 * 1024;
+
+/// Largest output of one render; the Secret's own limit is checked later, on decoded data.
+pub const TEMPLATE_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
+
+/// Most estimated milliseconds in costly functions (bcrypt, scrypt, key generation) of one render.
+pub const TEMPLATE_COST: usize = 5_000;
+
+/// Longest regular expression, version constraint or similar pattern; compiling costs far more than reading.
+pub const TEMPLATE_PATTERN_BYTES: usize = 16 * 1024;

@@ -10,3 +10,4 @@ pub mod limits;
 pub mod queue;
 pub mod sealed;
 pub mod secret;
+pub mod template;
