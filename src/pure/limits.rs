@@ -50,6 +50,7 @@ pub const SEALED_DIAGNOSIS_ATTEMPTS: usize = 64;
 
 /// Most callers whose request rate is remembered, at about 100 bytes each.
 pub const RATE_LIMITED_CALLERS: usize = 10_000;
+
 /// Most bytes taken from a Git server in one fetch of one commit, and most memory for one of its objects: the tree's
 /// own cap. A GitOps repository of this size belongs split.
 pub const GIT_BYTES: u64 = 512 * 1024 * 1024;
@@ -57,6 +58,7 @@ pub const GIT_BYTES: u64 = 512 * 1024 * 1024;
 /// Most entries of Git trees looked at in one pass. Trees share subtrees, so a few kilobytes can stand for more files
 /// than there is memory.
 pub const TREE_ENTRIES: usize = 1_000_000;
+
 /// Largest template text. A Secret holds 1 MiB; a template that is larger than what it may produce is a mistake.
 pub const TEMPLATE_BYTES: usize = 1024 * 1024;
 
