@@ -50,3 +50,7 @@ pub const SEALED_DIAGNOSIS_ATTEMPTS: usize = 64;
 
 /// Most callers whose request rate is remembered, at about 100 bytes each.
 pub const RATE_LIMITED_CALLERS: usize = 10_000;
+
+/// Most values in one file, aliases expanded. A file of [`FILE_BYTES`] cannot hold more without aliases; with them, nine
+/// lines can ask for billions.
+pub const VALUES_PER_FILE: usize = 1_000_000;
