@@ -5,9 +5,12 @@
 pub mod crd;
 pub mod desired;
 pub mod error;
+pub mod format;
 pub mod gitops;
+pub mod keys;
 pub mod limits;
 pub mod queue;
 pub mod sealed;
 pub mod secret;
 pub mod template;
+pub mod sops;

@@ -1,0 +1,287 @@
+//! Printing a tree from scratch, for a target that is not the source's format. Layout follows what SOPS prints: YAML
+//! indented by four, JSON by a tab, comments dropped in JSON.
+
+use zeroize::Zeroizing;
+
+use super::json::{quote, scalar_text as json_scalar};
+use super::yaml::{Room, key_text, scalar_text as yaml_scalar};
+use super::{Branch, Entry, Format, Item, Layout, Node, Scalar, Value, dotenv, float_text, ini};
+use crate::pure::secret::Plaintext;
+
+/// A tree that the target format cannot hold. Names the entry, never its value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum EmitError {
+    #[error("entry {entry}: {format} has no nested values")]
+    Nested { format: Format, entry: String },
+    #[error("entry {entry}: {format} cannot hold a number that is infinite or not a number")]
+    NotFinite { format: Format, entry: String },
+    #[error("entry {entry}: {format} cannot hold null")]
+    Null { format: Format, entry: String },
+    #[error("entry {entry}: {format} cannot hold this name")]
+    Name { format: Format, entry: String },
+    #[error("binary output needs exactly one text value named \"data\" at the top")]
+    NotBinary,
+}
+
+/// Options of the printer, from `.sops.yaml` `stores` and `--indent`.
+#[derive(Clone, Copy, Debug)]
+pub struct Indent {
+    /// Columns per level in YAML.
+    pub yaml: usize,
+    /// Blanks per level in JSON; `None` for one tab.
+    pub json: Option<usize>,
+}
+
+impl Default for Indent {
+    fn default() -> Self {
+        Self { yaml: 4, json: None }
+    }
+}
+
+/// Prints `branches` as `format`. Every format but YAML holds the first document only, as in SOPS.
+pub fn emit(branches: &[Branch], format: Format) -> Result<Plaintext, EmitError> {
+    emit_with(branches, format, Indent::default())
+}
+
+/// [`emit`] with an indentation.
+pub fn emit_with(branches: &[Branch], format: Format, indent: Indent) -> Result<Plaintext, EmitError> {
+    let mut out = Zeroizing::new(Vec::new());
+    let first: &[Item] = branches.first().map_or(&[], |branch| &branch.items);
+    match format {
+        Format::Yaml => {
+            for (index, branch) in branches.iter().enumerate() {
+                if index > 0 {
+                    out.extend_from_slice(b"---\n");
+                }
+                yaml_top(&mut out, &branch.items, indent.yaml);
+            }
+        }
+        Format::Json => {
+            json_items(&mut out, first, true, 1, indent.json, "")?;
+            out.push(b'\n');
+        }
+        Format::Dotenv => dotenv_items(&mut out, first)?,
+        Format::Ini => ini_items(&mut out, first)?,
+        Format::Binary => return binary(first),
+    }
+    Ok(Plaintext::copy_of(&out))
+}
+
+fn binary(items: &[Item]) -> Result<Plaintext, EmitError> {
+    let mut entries = items.iter().filter(|item| !matches!(item, Item::Comment(_)));
+    match (entries.next(), entries.next()) {
+        (Some(Item::Entry(Entry { key, value: Node { value: Value::Scalar(Scalar::Text(text)), .. }, .. })), None)
+            if key == "data" =>
+        {
+            Ok(text.duplicate())
+        }
+        _ => Err(EmitError::NotBinary),
+    }
+}
+
+fn yaml_top(out: &mut Vec<u8>, items: &[Item], step: usize) {
+    if items.is_empty() {
+        out.extend_from_slice(b"{}\n");
+    } else {
+        yaml_items(out, items, 0, step);
+    }
+}
+
+/// Prints items, each line indented by `column`.
+fn yaml_items(out: &mut Vec<u8>, items: &[Item], column: usize, step: usize) {
+    for item in items {
+        out.extend(std::iter::repeat_n(b' ', column));
+        yaml_item(out, item, column, step);
+    }
+}
+
+/// Prints an item whose indentation stands already.
+fn yaml_item(out: &mut Vec<u8>, item: &Item, column: usize, step: usize) {
+    match item {
+        Item::Comment(comment) => {
+            for (index, line) in comment.text.expose().split(|byte| *byte == b'\n').enumerate() {
+                if index > 0 {
+                    out.extend(std::iter::repeat_n(b' ', column));
+                }
+                out.push(b'#');
+                out.extend_from_slice(line);
+                out.push(b'\n');
+            }
+        }
+        Item::Entry(entry) => {
+            out.extend_from_slice(key_text(&entry.key).as_bytes());
+            out.push(b':');
+            yaml_value(out, &entry.value, column, step, true);
+        }
+        Item::Element(element) => {
+            out.push(b'-');
+            yaml_value(out, &element.value, column, step, false);
+        }
+    }
+}
+
+fn yaml_value(out: &mut Vec<u8>, node: &Node, column: usize, step: usize, in_map: bool) {
+    match &node.value {
+        Value::Scalar(scalar) => {
+            out.push(b' ');
+            let layout = Layout { flow: false, indent: column, alias: false };
+            let step = if in_map { step } else { 2 };
+            out.extend_from_slice(yaml_scalar(scalar, layout, Room { block: true, step }).expose());
+            out.push(b'\n');
+        }
+        Value::Map(items) if items.is_empty() => out.extend_from_slice(b" {}\n"),
+        Value::List(items) if items.is_empty() => out.extend_from_slice(b" []\n"),
+        Value::Map(items) | Value::List(items) if in_map || matches!(items.first(), Some(Item::Comment(_))) => {
+            out.push(b'\n');
+            yaml_items(out, items, column + if in_map { step } else { 2 }, step);
+        }
+        Value::Map(items) | Value::List(items) => {
+            // The first item of a collection in a list stands on the line of the dash.
+            out.push(b' ');
+            if let Some((first, rest)) = items.split_first() {
+                yaml_item(out, first, column + 2, step);
+                yaml_items(out, rest, column + 2, step);
+            }
+        }
+    }
+}
+
+fn json_indent(out: &mut Vec<u8>, depth: usize, indent: Option<usize>) {
+    out.push(b'\n');
+    match indent {
+        None => out.extend(std::iter::repeat_n(b'\t', depth)),
+        Some(blanks) => out.extend(std::iter::repeat_n(b' ', depth * blanks)),
+    }
+}
+
+fn json_items(
+    out: &mut Vec<u8>,
+    items: &[Item],
+    map: bool,
+    depth: usize,
+    indent: Option<usize>,
+    path: &str,
+) -> Result<(), EmitError> {
+    out.push(if map { b'{' } else { b'[' });
+    let mut first = true;
+    for item in items {
+        let (name, node) = match item {
+            Item::Comment(_) => continue,
+            Item::Entry(entry) => (Some(entry.key.as_str()), &entry.value),
+            Item::Element(element) => (None, &element.value),
+        };
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        json_indent(out, depth, indent);
+        let path = join(path, name);
+        if let Some(name) = name {
+            out.extend_from_slice(quote(name.as_bytes()).expose());
+            out.extend_from_slice(b": ");
+        }
+        match &node.value {
+            Value::Scalar(scalar) => {
+                let Some(text) = json_scalar(scalar) else {
+                    return Err(EmitError::NotFinite { format: Format::Json, entry: path });
+                };
+                out.extend_from_slice(text.expose());
+            }
+            Value::Map(items) => json_items(out, items, true, depth + 1, indent, &path)?,
+            Value::List(items) => json_items(out, items, false, depth + 1, indent, &path)?,
+        }
+    }
+    if !first {
+        json_indent(out, depth - 1, indent);
+    }
+    out.push(if map { b'}' } else { b']' });
+    Ok(())
+}
+
+fn join(path: &str, name: Option<&str>) -> String {
+    match name {
+        None => path.to_owned(),
+        Some(name) if path.is_empty() => name.to_owned(),
+        Some(name) => format!("{path}.{name}"),
+    }
+}
+
+fn dotenv_items(out: &mut Vec<u8>, items: &[Item]) -> Result<(), EmitError> {
+    let format = Format::Dotenv;
+    for item in items {
+        match item {
+            Item::Comment(comment) => {
+                out.push(b'#');
+                out.extend_from_slice(dotenv::escape(comment.text.expose()).expose());
+            }
+            Item::Entry(entry) => {
+                if entry.key.contains(['=', '\n']) || entry.key.starts_with('#') {
+                    return Err(EmitError::Name { format, entry: entry.key.clone() });
+                }
+                let text = flat_text(&entry.value, format, &entry.key)?;
+                out.extend_from_slice(entry.key.as_bytes());
+                out.push(b'=');
+                out.extend_from_slice(dotenv::escape(text.expose()).expose());
+            }
+            Item::Element(_) => continue,
+        }
+        out.push(b'\n');
+    }
+    Ok(())
+}
+
+fn ini_items(out: &mut Vec<u8>, items: &[Item]) -> Result<(), EmitError> {
+    let format = Format::Ini;
+    for item in items {
+        let Item::Entry(section) = item else { continue };
+        let Value::Map(children) = &section.value.value else {
+            return Err(EmitError::Nested { format, entry: section.key.clone() });
+        };
+        if !out.is_empty() {
+            out.push(b'\n');
+        }
+        if section.key != "DEFAULT" {
+            out.extend_from_slice(format!("[{}]\n", section.key).as_bytes());
+        }
+        for child in children {
+            match child {
+                Item::Comment(comment) => {
+                    for line in comment.text.expose().split(|byte| *byte == b'\n') {
+                        out.extend_from_slice(b"; ");
+                        out.extend_from_slice(line);
+                        out.push(b'\n');
+                    }
+                }
+                Item::Entry(entry) => {
+                    let path = join(&section.key, Some(&entry.key));
+                    let text = flat_text(&entry.value, format, &path)?;
+                    out.extend_from_slice(ini::line_key(&entry.key).as_bytes());
+                    out.extend_from_slice(b" = ");
+                    out.extend_from_slice(ini::value_text(text.expose()).expose());
+                    out.push(b'\n');
+                }
+                Item::Element(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A scalar as the text of a format that has only text.
+fn flat_text(node: &Node, format: Format, entry: &str) -> Result<Plaintext, EmitError> {
+    let Value::Scalar(scalar) = &node.value else { return Err(EmitError::Nested { format, entry: entry.to_owned() }) };
+    Ok(Plaintext::from(match scalar {
+        Scalar::Null => return Err(EmitError::Null { format, entry: entry.to_owned() }),
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Int(value) => value.to_string(),
+        Scalar::Unsigned(value) => value.to_string(),
+        Scalar::Float(value) => {
+            // A point keeps it apart from an integer.
+            let text = float_text(*value);
+            if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { format!("{text}.0") } else { text }
+        }
+        Scalar::Time(value) => value.clone(),
+        Scalar::Text(text) => return Ok(text.duplicate()),
+    }))
+}

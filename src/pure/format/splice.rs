@@ -1,0 +1,186 @@
+//! Writing changed nodes over the spans they came from, and nothing else.
+
+use zeroize::Zeroizing;
+
+use super::json::scalar_text as json_scalar;
+use super::yaml::{Room, scalar_text as yaml_scalar};
+use super::{Branch, Comment, Format, Item, Layout, Node, Scalar, Span, Value, dotenv, float_text, ini};
+use crate::pure::secret::Plaintext;
+
+/// New bytes for a span.
+pub struct Edit {
+    /// What is replaced; empty for an insertion.
+    pub span: Span,
+    /// What stands there afterwards.
+    pub text: Plaintext,
+}
+
+/// A value that the format cannot say (a non-finite number in JSON).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwritable {
+    /// Offset of the value.
+    pub at: usize,
+}
+
+/// Applies edits to the part `range` of `source`. Edits must lie in the range and must not overlap; an edit inside an
+/// earlier one is dropped, so that a removal wins over changes in what it removes.
+pub fn apply(source: &[u8], range: Span, mut edits: Vec<Edit>) -> Plaintext {
+    edits.sort_by_key(|edit| (edit.span.start, std::cmp::Reverse(edit.span.end)));
+    let mut out = Zeroizing::new(Vec::with_capacity(range.len()));
+    let mut at = range.start;
+    for edit in &edits {
+        if edit.span.start < at || edit.span.end > range.end {
+            continue;
+        }
+        out.extend_from_slice(source.get(at..edit.span.start).unwrap_or_default());
+        out.extend_from_slice(edit.text.expose());
+        at = edit.span.end;
+    }
+    out.extend_from_slice(source.get(at..range.end).unwrap_or_default());
+    Plaintext::copy_of(&out)
+}
+
+/// The edits that write every changed node and comment of a branch.
+pub fn changes(branch: &Branch, source: &[u8], format: Format) -> Result<Vec<Edit>, Unwritable> {
+    let part = source.get(branch.span.clone()).unwrap_or_default();
+    let crlf = part.windows(2).any(|pair| pair == b"\r\n");
+    let mut writer = Writer { source, format, end: branch.span.end, crlf, step: indent_step(part), edits: Vec::new() };
+    writer.items(&branch.items)?;
+    Ok(writer.edits)
+}
+
+/// The bytes that the entry `index` of `items` takes, so that without them the rest still reads the same. `end` is where
+/// the items end.
+pub fn removal(source: &[u8], items: &[Item], index: usize, end: usize, flow: bool) -> Span {
+    let Some(item) = items.get(index) else { return end..end };
+    let next = items.get(index + 1);
+    if !flow {
+        let line_start =
+            |at: usize| source.get(..at).and_then(|b| b.iter().rposition(|b| *b == b'\n')).map_or(0, |p| p + 1);
+        return line_start(item.start())..next.map_or(end, |next| line_start(next.start()));
+    }
+    let previous = index.checked_sub(1).and_then(|before| items.get(before));
+    match (previous, next) {
+        (_, Some(next)) => item.start()..next.start(),
+        (Some(previous), None) => previous.end()..item.end(),
+        (None, None) => item.start()..item.end(),
+    }
+}
+
+struct Writer<'s> {
+    source: &'s [u8],
+    format: Format,
+    end: usize,
+    crlf: bool,
+    step: usize,
+    edits: Vec<Edit>,
+}
+
+impl Writer<'_> {
+    fn items(&mut self, items: &[Item]) -> Result<(), Unwritable> {
+        for item in items {
+            match item {
+                Item::Comment(comment) if comment.changed => self.comment(comment),
+                Item::Comment(_) => {}
+                Item::Entry(entry) => self.node(&entry.value)?,
+                Item::Element(element) => self.node(&element.value)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, node: &Node) -> Result<(), Unwritable> {
+        match &node.value {
+            // What stands under an alias was written at its anchor.
+            _ if node.layout.alias => Ok(()),
+            Value::Map(items) | Value::List(items) => self.items(items),
+            Value::Scalar(scalar) if node.changed => {
+                let text = self.scalar(scalar, node.layout, &node.span)?;
+                if let Some(tag) = &node.tag {
+                    self.edits.push(Edit { span: tag.clone(), text: Plaintext::new(Vec::new()) });
+                }
+                self.edits.push(Edit { span: node.span.clone(), text });
+                Ok(())
+            }
+            Value::Scalar(_) => Ok(()),
+        }
+    }
+
+    fn scalar(&self, scalar: &Scalar, layout: Layout, span: &Span) -> Result<Plaintext, Unwritable> {
+        match self.format {
+            Format::Yaml => {
+                let text = yaml_scalar(scalar, layout, Room { block: self.line_ends(span), step: self.step });
+                Ok(self.with_line_breaks(text))
+            }
+            Format::Json => json_scalar(scalar).ok_or(Unwritable { at: span.start }),
+            Format::Dotenv => Ok(dotenv::escape(plain_text(scalar).expose())),
+            Format::Ini => Ok(ini::value_text(plain_text(scalar).expose())),
+            Format::Binary => Ok(plain_text(scalar)),
+        }
+    }
+
+    /// Whether only blanks and a line break follow the value: then a block scalar may take its place.
+    fn line_ends(&self, span: &Span) -> bool {
+        let rest = self.source.get(span.end..self.end).unwrap_or_default();
+        let Some(line) = rest.split_inclusive(|byte| *byte == b'\n').next() else { return false };
+        line.ends_with(b"\n") && line.trim_ascii().is_empty()
+    }
+
+    fn comment(&mut self, comment: &Comment) {
+        let marker = if self.format == Format::Ini { "; " } else { "#" };
+        let line_start = self.source.get(..comment.span.start).and_then(|b| b.iter().rposition(|b| *b == b'\n'));
+        let before = self.source.get(line_start.map_or(0, |at| at + 1)..comment.span.start).unwrap_or_default();
+        let mut out = Zeroizing::new(Vec::new());
+        for (index, line) in comment.text.expose().split(|byte| *byte == b'\n').enumerate() {
+            if index > 0 {
+                if self.format == Format::Dotenv {
+                    out.extend_from_slice(b"\\n");
+                    out.extend_from_slice(line);
+                    continue;
+                }
+                out.push(b'\n');
+                // A further line is a comment of its own, under the first one.
+                out.extend(std::iter::repeat_n(b' ', before.len()));
+            }
+            out.extend_from_slice(marker.as_bytes());
+            out.extend_from_slice(line);
+        }
+        self.edits.push(Edit { span: comment.span.clone(), text: self.with_line_breaks(Plaintext::copy_of(&out)) });
+    }
+
+    fn with_line_breaks(&self, text: Plaintext) -> Plaintext {
+        if !self.crlf || !text.expose().contains(&b'\n') {
+            return text;
+        }
+        let mut out = Vec::with_capacity(text.len() + 16);
+        for byte in text.expose() {
+            if *byte == b'\n' {
+                out.push(b'\r');
+            }
+            out.push(*byte);
+        }
+        Plaintext::new(out)
+    }
+}
+
+/// A scalar where the format has only text: the bytes that SOPS encrypts for it, booleans in lower case.
+fn plain_text(scalar: &Scalar) -> Plaintext {
+    Plaintext::from(match scalar {
+        Scalar::Null => String::new(),
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Int(value) => value.to_string(),
+        Scalar::Unsigned(value) => value.to_string(),
+        Scalar::Float(value) => float_text(*value),
+        Scalar::Time(value) => value.clone(),
+        Scalar::Text(text) => return text.duplicate(),
+    })
+}
+
+/// The smallest indentation of a line, which is what a nested level adds; SOPS' own 4 when nothing is nested.
+fn indent_step(part: &[u8]) -> usize {
+    let indents = part.split(|byte| *byte == b'\n').filter_map(|line| {
+        let width = line.iter().take_while(|byte| **byte == b' ').count();
+        line.get(width).filter(|byte| !byte.is_ascii_whitespace()).map(|_| width)
+    });
+    indents.filter(|width| *width > 0).min().map_or(4, |width| width.clamp(2, 8))
+}

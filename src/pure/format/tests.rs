@@ -1,0 +1,247 @@
+use super::*;
+
+/// One line per item: path, type and the exact source bytes of the value.
+fn outline(text: &str, format: Format) -> Vec<String> {
+    fn walk(items: &[Item], path: &str, source: &str, out: &mut Vec<String>) {
+        for item in items {
+            match item {
+                Item::Comment(comment) => out.push(format!("{path}#{}", comment.text.expose_str().unwrap_or("?"))),
+                Item::Entry(entry) => node(&entry.value, &format!("{path}/{}", entry.key), source, out),
+                Item::Element(element) => node(&element.value, &format!("{path}/-"), source, out),
+            }
+        }
+    }
+    fn node(node: &Node, path: &str, source: &str, out: &mut Vec<String>) {
+        match &node.value {
+            Value::Scalar(_) => out.push(format!("{path}={}", &source[node.span.clone()])),
+            Value::Map(items) | Value::List(items) => walk(items, path, source, out),
+        }
+    }
+    let tree = parse(text.as_bytes(), format).expect("parses");
+    let mut out = Vec::new();
+    for branch in &tree.branches {
+        walk(&branch.items, "", text, &mut out);
+    }
+    out
+}
+
+#[test]
+fn yaml_spans_are_exact() {
+    let text = "# head\na: |  # c\n  foo\n\n  bar\n\n# mid\nb: &x !!str 'q' # right\nc: # after key\n  # own\n  d: 1\n  # foot\n\nl:\n# before\n- x # inl\n# between\n- |-\n  blk\n\n-\n  - y: 1\n    z:\nf: {a: 1, b: [2, \"3\"]} # flow\ng: *x\nh: multi\n  line\n# last\n";
+    assert_eq!(
+        outline(text, Format::Yaml),
+        [
+            "# head",
+            "# c",
+            "/a=|  # c\n  foo\n\n  bar",
+            "# mid",
+            "# right",
+            "/b='q'",
+            "# after key",
+            "/c# own",
+            "/c/d=1",
+            "/c# foot",
+            "/l# before",
+            "/l# inl",
+            "/l/-=x",
+            "/l# between",
+            "/l/-=|-\n  blk",
+            "/l/-/-/y=1",
+            "/l/-/-/z=",
+            "# flow",
+            "/f/a=1",
+            "/f/b/-=2",
+            "/f/b/-=\"3\"",
+            "/g=*x",
+            "/h=multi\n  line",
+            "# last",
+        ]
+    );
+}
+
+#[test]
+fn broken_files_name_the_line_and_no_value() {
+    for (text, format, line) in [
+        ("a: 1\nb: hunter2: c\n", Format::Yaml, 2),
+        ("a: 1\n---\nb:\n\tc: hunter2\n", Format::Yaml, 4),
+        ("a: &x\n  b: *x\n", Format::Yaml, 2),
+        ("a: !!int hunter2\n", Format::Yaml, 1),
+        ("{\"a\": hunter2}", Format::Json, 1),
+        ("hunter2\n", Format::Dotenv, 1),
+        ("[s]\nhunter2\n", Format::Ini, 2),
+    ] {
+        let error = parse(text.as_bytes(), format).err().unwrap_or_else(|| panic!("accepted: {text:?}"));
+        assert!(matches!(error, FormatError::Syntax { line: at, .. } if at == line), "{text:?}: {error}");
+        assert!(!error.line().contains("hunter2"), "{error}");
+    }
+    assert!(matches!(parse(b"a: 1\nb: \xff", Format::Yaml), Err(FormatError::NotText { line: 2, .. })));
+    assert!(matches!(parse(b"- a\n", Format::Yaml), Err(FormatError::NotAMap { line: 1, .. })));
+    let deep = format!("a: {}1{}", "[".repeat(150), "]".repeat(150));
+    assert!(matches!(parse(deep.as_bytes(), Format::Yaml), Err(FormatError::TooDeep { .. })));
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..9 {
+        let previous = format!("*a{}", level - 1);
+        bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![previous; 10].join(", ")));
+    }
+    assert!(matches!(parse(bomb.as_bytes(), Format::Yaml), Err(FormatError::TooManyValues { .. })));
+}
+
+#[test]
+fn removal_leaves_the_rest_alone() {
+    for (text, format, expected) in [
+        ("a: 1\nsops:\n  x: 1\n", Format::Yaml, "a: 1\n"),
+        ("a: 1\nsops:\n  x: |\n    q\n\n# tail\nb: 2", Format::Yaml, "a: 1\n# tail\nb: 2"),
+        ("{a: 1, sops: {x: 1}}\n", Format::Yaml, "{a: 1}\n"),
+        ("{\n\t\"a\": 1,\n\t\"sops\": {}\n}\n", Format::Json, "{\n\t\"a\": 1\n}\n"),
+        ("{\"sops\": {}, \"a\": 1}", Format::Json, "{\"a\": 1}"),
+        ("{\"sops\": {}}", Format::Json, "{}"),
+        ("[a]\nb = 1\n\n[sops]\nx = 1\n", Format::Ini, "[a]\nb = 1\n\n"),
+    ] {
+        let tree = parse(text.as_bytes(), format).expect("parses");
+        let branch = &tree.branches[0];
+        let index = branch.items.iter().position(|i| matches!(i, Item::Entry(e) if e.key == "sops")).expect("there");
+        let span = splice::removal(text.as_bytes(), &branch.items, index, branch.body_end, branch.flow);
+        let edit = splice::Edit { span, text: Plaintext::new(vec![]) };
+        let out = splice::apply(text.as_bytes(), branch.span.clone(), vec![edit]);
+        assert_eq!(out.expose_str(), Some(expected), "{text:?}");
+    }
+}
+
+#[test]
+fn formats_print_what_they_can_hold() {
+    let text = "# c\na: 1\nb:\n  - x\n  - y: true\n    z: []\n  - - q\ns: \"1\"\nm: |\n  l1\n  l2\n";
+    let tree = parse(text.as_bytes(), Format::Yaml).expect("parses");
+    let yaml = emit(&tree.branches, Format::Yaml).ok().expect("prints");
+    assert_eq!(
+        yaml.expose_str(),
+        Some("# c\na: 1\nb:\n    - x\n    - \"y\": true\n      z: []\n    - - q\ns: \"1\"\nm: |\n    l1\n    l2\n")
+    );
+    let json = emit(&tree.branches, Format::Json).ok().expect("prints");
+    assert_eq!(
+        json.expose_str(),
+        Some(
+            "{\n\t\"a\": 1,\n\t\"b\": [\n\t\t\"x\",\n\t\t{\n\t\t\t\"y\": true,\n\t\t\t\"z\": []\n\t\t},\n\t\t[\n\t\t\t\"q\"\n\t\t]\n\t],\n\t\"s\": \"1\",\n\t\"m\": \"l1\\nl2\\n\"\n}\n"
+        )
+    );
+    assert_eq!(
+        emit(&tree.branches, Format::Dotenv).err(),
+        Some(EmitError::Nested { format: Format::Dotenv, entry: "b".into() })
+    );
+    let flat = parse(b"a: 1.5\nb: 1.0\nc: true\nd: \"x\\ny\"\n", Format::Yaml).expect("parses");
+    let env = emit(&flat.branches, Format::Dotenv).ok().expect("prints");
+    assert_eq!(env.expose_str(), Some("a=1.5\nb=1.0\nc=true\nd=x\\ny\n"));
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Text built from the pieces that YAML cares about.
+    fn yamlish() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("a: "),
+            Just("b:\n"),
+            Just("- "),
+            Just("  "),
+            Just("\n"),
+            Just("# c\n"),
+            Just("|\n"),
+            Just(">-\n"),
+            Just("{x: 1}"),
+            Just("[1, 2]"),
+            Just("'q'"),
+            Just("\"d\\n\""),
+            Just("&x "),
+            Just("*x"),
+            Just("!!str "),
+            Just("---\n"),
+            Just("...\n"),
+            Just("word"),
+            Just("é"),
+            Just("\r\n"),
+            Just("\t"),
+            Just("? "),
+            Just(": "),
+            Just("1"),
+            Just("sops:\n  mac: x\n"),
+        ];
+        prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    fn check(text: &[u8], format: Format) {
+        let Ok(tree) = parse(text, format) else { return };
+        assert_eq!(tree.source.expose(), text);
+        let mut at = 0;
+        let mut whole = Vec::new();
+        for branch in &tree.branches {
+            assert_eq!(branch.span.start, at, "documents follow each other");
+            at = branch.span.end;
+            assert!(branch.body_end <= at);
+            let edits = splice::changes(branch, text, format).expect("nothing changed");
+            whole.extend_from_slice(splice::apply(text, branch.span.clone(), edits).expose());
+        }
+        assert_eq!(whole, text, "an unchanged tree is written back byte for byte");
+    }
+
+    /// Rewrites every scalar with its own value: the types and values must survive, whatever the layout.
+    fn rewrite(text: &[u8], format: Format) {
+        fn mark(items: &mut [Item]) {
+            for item in items {
+                let node = match item {
+                    Item::Comment(_) => continue,
+                    Item::Entry(entry) => &mut entry.value,
+                    Item::Element(element) => &mut element.value,
+                };
+                match &mut node.value {
+                    Value::Scalar(_) => node.changed = !node.span.is_empty(),
+                    Value::Map(items) | Value::List(items) => mark(items),
+                }
+            }
+        }
+        let Ok(mut tree) = parse(text, format) else { return };
+        let before = emit(&tree.branches, Format::Yaml).ok().expect("prints");
+        let mut whole = Vec::new();
+        for branch in &mut tree.branches {
+            mark(&mut branch.items);
+            let edits = splice::changes(branch, text, format).expect("writable");
+            whole.extend_from_slice(splice::apply(text, branch.span.clone(), edits).expose());
+        }
+        let again =
+            parse(&whole, format).unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&whole)));
+        let after = emit(&again.branches, Format::Yaml).ok().expect("prints");
+        assert_eq!(before.expose_str(), after.expose_str(), "{:?}", String::from_utf8_lossy(&whole));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn yaml_is_written_back(text in yamlish()) {
+            check(text.as_bytes(), Format::Yaml);
+            rewrite(text.as_bytes(), Format::Yaml);
+        }
+
+        #[test]
+        fn anything_is_written_back(text in "[ -~\n\u{e9}]{0,60}") {
+            for format in [Format::Yaml, Format::Json, Format::Dotenv, Format::Ini, Format::Binary] {
+                check(text.as_bytes(), format);
+            }
+        }
+
+        #[test]
+        fn strings_survive_every_format(text in "\\PC{0,12}|[ -~\n\t\r]{0,20}") {
+            let node = Node::new(0..0, Value::Scalar(Scalar::text(text.clone())), Layout::default());
+            let entry = |key: &str, node| Item::Entry(Entry { key: key.into(), key_span: 0..0, value: node });
+            let flat = Branch::of_items(0..0, vec![entry("k", node.duplicate())]);
+            for format in [Format::Yaml, Format::Json] {
+                let out = emit(std::slice::from_ref(&flat), format).ok().expect("prints");
+                let back = parse(out.expose(), format).expect("parses");
+                match &back.branches[0].entry("k").expect("there").value.value {
+                    Value::Scalar(Scalar::Text(read)) => prop_assert_eq!(read.expose_str(), Some(text.as_str())),
+                    _ => prop_assert!(false, "type changed"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! YAML: reading with spans, the scalar rules of Go's yaml.v3, and the text of single scalars.
+
+mod read;
+mod resolve;
+pub mod time;
+mod write;
+
+pub(super) use read::read;
+pub use resolve::resolve_plain;
+pub use write::{Room, key_text, scalar_text};

@@ -1,0 +1,357 @@
+//! Events of the YAML parser into a [`Branch`] with byte spans.
+//!
+//! Comments become items where SOPS has them: an inline comment stands before the item on its line, a comment on its
+//! own line before what follows it, in the innermost open collection that its column belongs to.
+
+use std::collections::{HashMap, HashSet};
+
+use granit_parser::{Event, Parser, Placement, ScalarStyle, ScanError, StrInput, Tag, options};
+
+use super::resolve;
+use crate::pure::format::{
+    Branch, Comment, DocumentSpan, Element, Entry, Format, FormatError, Item, Layout, Node, Scalar, Span, Value,
+    line_of,
+};
+use crate::pure::limits;
+use crate::pure::secret::Plaintext;
+
+/// Reads the document at `span` of `source`.
+pub(in crate::pure::format) fn read(source: &str, document: &DocumentSpan) -> Result<Branch, FormatError> {
+    let text = source.get(document.span.clone()).unwrap_or_default();
+    // libyaml's reading of a last line without a line break, which Go shares.
+    let options = options! { block_scalar_eof_without_line_feed: true, max_buffered_comment_events: 100_000 };
+    let mut reader = Reader {
+        source,
+        text,
+        base: document.span.start,
+        parser: Parser::new_from_str_with_options(text, options),
+        pending: Vec::new(),
+        cursor: 0,
+        nodes: 0,
+        anchors: HashMap::new(),
+        duplicate: None,
+        odd_key: None,
+    };
+    reader.document(document)
+}
+
+struct Pending {
+    comment: Comment,
+    column: usize,
+    inline: bool,
+}
+
+struct Reader<'s> {
+    source: &'s str,
+    text: &'s str,
+    base: usize,
+    parser: Parser<'s, StrInput<'s>>,
+    /// Comments that were read and belong to no collection yet.
+    pending: Vec<Pending>,
+    /// Offset in `text` after the last token.
+    cursor: usize,
+    nodes: usize,
+    anchors: HashMap<usize, Node>,
+    duplicate: Option<(String, usize)>,
+    odd_key: Option<usize>,
+}
+
+struct Found<'s> {
+    event: Event<'s>,
+    /// Range in `text`.
+    range: Span,
+    tag: Option<Span>,
+    column: usize,
+}
+
+impl<'s> Reader<'s> {
+    fn document(&mut self, document: &DocumentSpan) -> Result<Branch, FormatError> {
+        let (mut items, mut flow) = (Vec::new(), false);
+        loop {
+            let found = self.next()?;
+            match found.event {
+                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
+                Event::StreamEnd => break,
+                Event::MappingStart(style, ..) => {
+                    flow = style == granit_parser::StructureStyle::Flow;
+                    items = self.collection(flow, 0, 1, true)?;
+                }
+                Event::Scalar(ref text, ScalarStyle::Plain, ..)
+                    if matches!(resolve::resolve_plain(text), Scalar::Null) => {}
+                _ => {
+                    let line = self.line(found.range.start);
+                    return Err(FormatError::NotAMap { format: Format::Yaml, line });
+                }
+            }
+        }
+        self.place_comments(&mut items);
+        let body_end = if flow { self.base + self.cursor.saturating_sub(1) } else { document.body_end };
+        Ok(Branch {
+            span: document.span.clone(),
+            body_end,
+            items,
+            flow,
+            duplicate: self.duplicate.take(),
+            odd_key: self.odd_key.take(),
+        })
+    }
+
+    /// The next event that is no comment; comments are put aside.
+    fn next(&mut self) -> Result<Found<'s>, FormatError> {
+        loop {
+            let (event, span) = match self.parser.next_event() {
+                Some(Ok(found)) => found,
+                Some(Err(error)) => return Err(self.syntax(&error)),
+                None => return Err(self.error(self.cursor, "the document ends too early")),
+            };
+            let range = span.byte_range().unwrap_or(self.cursor..self.cursor);
+            if let Event::Comment(text, placement) = event {
+                let inline = placement == Placement::Right;
+                let comment = Comment {
+                    text: Plaintext::copy_of(text.as_bytes()),
+                    span: self.base + range.start..self.base + range.end,
+                    own_line: !inline,
+                    changed: false,
+                    element: false,
+                };
+                self.pending.push(Pending { comment, column: span.start.col(), inline });
+                continue;
+            }
+            let tag = span.tag_span().and_then(|tag| tag.byte_range());
+            return Ok(Found { event, range, tag, column: span.start.col() });
+        }
+    }
+
+    /// The items of a map or list up to its end.
+    fn collection(&mut self, flow: bool, indent: usize, depth: usize, map: bool) -> Result<Vec<Item>, FormatError> {
+        if depth > limits::NESTING_DEPTH {
+            return Err(FormatError::TooDeep { line: self.line(self.cursor), limit: limits::NESTING_DEPTH });
+        }
+        let mut items = Vec::new();
+        let mut keys = HashSet::new();
+        let mut column = None;
+        loop {
+            let found = self.next()?;
+            if matches!(found.event, Event::MappingEnd | Event::SequenceEnd) {
+                if flow {
+                    self.cursor = self.cursor.max(found.range.end);
+                }
+                self.place_trailing(&mut items, if flow { 0 } else { column.unwrap_or(indent) });
+                return Ok(items);
+            }
+            self.place_comments(&mut items);
+            if map {
+                let own = *column.get_or_insert(found.column);
+                let entry = self.entry(found, Layout { flow, indent: own, alias: false }, depth, &mut items)?;
+                if !keys.insert(entry.key.clone()) && self.duplicate.is_none() {
+                    self.duplicate = Some((entry.key.clone(), line_of(self.source.as_bytes(), entry.key_span.start)));
+                }
+                items.push(Item::Entry(entry));
+            } else {
+                let (start, own) = if flow { (found.range.start, indent) } else { self.find_dash(found.range.start) };
+                column.get_or_insert(own);
+                let value = self.node(found, Layout { flow, indent: own, alias: false }, depth)?;
+                items.push(Item::Element(Element { start: self.base + start, value }));
+            }
+        }
+    }
+
+    fn entry(
+        &mut self,
+        found: Found<'s>,
+        layout: Layout,
+        depth: usize,
+        items: &mut Vec<Item>,
+    ) -> Result<Entry, FormatError> {
+        let start = found.range.start;
+        let key_node = self.node(found, layout, depth)?;
+        let key = match &key_node.value {
+            Value::Scalar(Scalar::Text(text)) => text.expose_str().unwrap_or_default().to_owned(),
+            _ => {
+                self.odd_key.get_or_insert(line_of(self.source.as_bytes(), self.base + start));
+                self.source.get(key_node.span.clone()).unwrap_or_default().to_owned()
+            }
+        };
+        let mut found = self.next()?;
+        let is_collection = matches!(found.event, Event::MappingStart(..) | Event::SequenceStart(..));
+        // Between a key and a nested collection: an inline comment belongs to the key, the others to the first item.
+        let held = if is_collection {
+            let (inline, own): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending).into_iter().partition(|p| p.inline);
+            items.extend(inline.into_iter().map(|pending| Item::Comment(pending.comment)));
+            own
+        } else {
+            items.extend(std::mem::take(&mut self.pending).into_iter().map(|pending| Item::Comment(pending.comment)));
+            Vec::new()
+        };
+        self.pending = held;
+        if found.range.start < self.cursor {
+            found.range = self.cursor..self.cursor;
+        }
+        let value = self.node(found, layout, depth)?;
+        Ok(Entry { key, key_span: key_node.span, value })
+    }
+
+    fn node(&mut self, found: Found<'s>, layout: Layout, depth: usize) -> Result<Node, FormatError> {
+        self.nodes += 1;
+        if self.nodes > limits::VALUES_PER_FILE {
+            let line = self.line(found.range.start);
+            return Err(FormatError::TooManyValues { line, limit: limits::VALUES_PER_FILE });
+        }
+        match found.event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let range = match style {
+                    ScalarStyle::Literal | ScalarStyle::Folded => self.block_scalar(&found.range),
+                    _ => found.range,
+                };
+                let value = self.scalar(&text, style, tag.as_deref(), range.start)?;
+                self.cursor = self.cursor.max(range.end);
+                let mut node = Node::new(self.absolute(&range), Value::Scalar(value), layout);
+                node.tag = found.tag.map(|tag| self.absolute(&tag));
+                self.remember(anchor, &node);
+                Ok(node)
+            }
+            Event::MappingStart(style, anchor, _) | Event::SequenceStart(style, anchor, _) => {
+                let map = matches!(found.event, Event::MappingStart(..));
+                let flow = style == granit_parser::StructureStyle::Flow;
+                if flow {
+                    self.cursor = self.cursor.max(found.range.end);
+                }
+                let items = self.collection(flow, layout.indent, depth + 1, map)?;
+                let end = if flow {
+                    self.base + self.cursor
+                } else {
+                    items.last().map_or(self.base + self.cursor, Item::end)
+                };
+                let span = self.base + found.range.start..end;
+                let node = Node::new(span, if map { Value::Map(items) } else { Value::List(items) }, layout);
+                self.remember(anchor, &node);
+                Ok(node)
+            }
+            Event::Alias(id) => {
+                self.cursor = self.cursor.max(found.range.end);
+                let Some(target) = self.anchors.get(&id) else {
+                    return Err(self.error(found.range.start, "an alias stands inside its own anchor"));
+                };
+                self.nodes += target.size();
+                let span = self.absolute(&found.range);
+                Ok(Node { span, tag: None, layout: Layout { alias: true, ..layout }, ..target.duplicate() })
+            }
+            _ => Err(self.error(found.range.start, "a value is missing")),
+        }
+    }
+
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: usize) -> Result<Scalar, FormatError> {
+        let plain = style == ScalarStyle::Plain;
+        let scalar = match tag.map(|tag| (tag, tag.core_suffix())) {
+            None if plain => Some(resolve::resolve_plain(text)),
+            Some((_, Some(core))) => resolve::resolve_tagged(core, text, plain),
+            // "!" alone and unknown tags: yaml.v3 keeps the text's own type.
+            Some(_) if plain => Some(resolve::resolve_plain(text)),
+            _ => Some(Scalar::Text(Plaintext::copy_of(text.as_bytes()))),
+        };
+        scalar.ok_or_else(|| self.error(at, "the value does not fit its tag"))
+    }
+
+    fn remember(&mut self, anchor: usize, node: &Node) {
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.duplicate());
+        }
+    }
+
+    /// Puts the waiting comments at the end of `items`; an inline one before the item that it stands behind.
+    fn place_comments(&mut self, items: &mut Vec<Item>) {
+        for pending in std::mem::take(&mut self.pending) {
+            place(pending, items);
+        }
+    }
+
+    /// At the end of a collection: comments that start left of its column belong to a collection further out.
+    fn place_trailing(&mut self, items: &mut Vec<Item>, column: usize) {
+        let outside = self.pending.iter().position(|p| !p.inline && p.column < column).unwrap_or(self.pending.len());
+        for pending in self.pending.drain(..outside) {
+            place(pending, items);
+        }
+    }
+
+    /// Offset in `text` and column of the dash before the item that starts at `limit`.
+    fn find_dash(&mut self, limit: usize) -> (usize, usize) {
+        let start = self.skip_to(b"-", b" \t\r\n:?").unwrap_or(limit);
+        self.cursor = self.cursor.max((start + 1).min(self.text.len()));
+        let line_start = self.text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        (start, self.text.get(line_start..start).map_or(0, |before| before.chars().count()))
+    }
+
+    /// Offset of the first of `wanted` from the cursor on, if only blanks, comments, anchors and tags stand before it.
+    fn skip_to(&mut self, wanted: &[u8], blanks: &[u8]) -> Option<usize> {
+        loop {
+            let at = self.skip(blanks)?;
+            let bytes = self.text.as_bytes();
+            match bytes.get(at) {
+                Some(byte) if wanted.contains(byte) => return Some(at),
+                Some(b'&' | b'!') => {
+                    let length = bytes.get(at..).and_then(|rest| rest.iter().position(u8::is_ascii_whitespace));
+                    self.cursor = at + length.unwrap_or(1);
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// First offset from the cursor on that is neither one of `blanks` nor inside a comment.
+    fn skip(&self, blanks: &[u8]) -> Option<usize> {
+        let bytes = self.text.as_bytes();
+        let mut at = self.cursor;
+        while let Some(byte) = bytes.get(at) {
+            if *byte == b'#' {
+                at += bytes.get(at..)?.iter().position(|b| *b == b'\n')?;
+            } else if blanks.contains(byte) {
+                at += 1;
+            } else {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// The range of a block scalar with its header; the parser gives the content alone.
+    fn block_scalar(&mut self, content: &Span) -> Span {
+        let start = self.skip_to(b"|>", b" \t\r\n-?:").unwrap_or(content.start);
+        let bytes = self.text.as_bytes();
+        let line = bytes.get(start..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n'));
+        let header_end = line.map_or(bytes.len(), |length| start + length);
+        let body = self.text.get(header_end..content.end.max(header_end)).unwrap_or_default();
+        let end = header_end + body.trim_end_matches([' ', '\t', '\r', '\n']).len();
+        // An empty body leaves the header alone.
+        let header_text = self.text.get(start..end).unwrap_or_default();
+        start..start + header_text.trim_end_matches(['\r', ' ', '\t']).len()
+    }
+
+    fn absolute(&self, range: &Span) -> Span {
+        self.base + range.start..self.base + range.end
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        line_of(self.source.as_bytes(), self.base + offset)
+    }
+
+    fn error(&self, at: usize, what: &str) -> FormatError {
+        FormatError::Syntax { format: Format::Yaml, line: self.line(at), what: what.to_owned() }
+    }
+
+    fn syntax(&self, error: &ScanError) -> FormatError {
+        let at = error.marker().byte_offset().unwrap_or(self.cursor);
+        // The kind's text names grammar only; it never quotes a scalar.
+        self.error(at, &error.kind().to_string())
+    }
+}
+
+fn place(pending: Pending, items: &mut Vec<Item>) {
+    let item = Item::Comment(pending.comment);
+    match items.last() {
+        Some(Item::Entry(_) | Item::Element(_)) if pending.inline => {
+            let at = items.len() - 1;
+            items.insert(at, item);
+        }
+        _ => items.push(item),
+    }
+}

@@ -1,0 +1,274 @@
+//! age recipients and identities: X25519 and ssh (ed25519, RSA), both directions.
+
+use std::io::{Read as _, Write as _};
+use std::str::FromStr;
+
+use ::age::armor::{ArmoredReader, ArmoredWriter, Format};
+use ::age::{Decryptor, Encryptor, ssh, x25519};
+use zeroize::Zeroizing;
+
+use super::{DATA_KEY_BYTES, UnwrapError, Unwrapped};
+use crate::pure::error::{Explain, Retry};
+use crate::pure::secret::Plaintext;
+
+/// Largest plaintext of a wrapped key: a data key or one share, with room for neither more nor less.
+const WRAPPED_BYTES: u64 = DATA_KEY_BYTES as u64 + 1;
+
+/// Identity text that cannot be used. Names the source and line, never the key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum IdentityError {
+    #[error("{source_name}: holds no age identity")]
+    Empty { source_name: String },
+    #[error("{source_name}: line {line} is not an age identity")]
+    Invalid { source_name: String, line: usize },
+    #[error("{source_name}: is protected by a passphrase")]
+    Passphrase { source_name: String },
+    #[error("{source_name}: line {line}: identities of plugins cannot be used here")]
+    Plugin { source_name: String, line: usize },
+    #[error("{source_name}: this kind of ssh key cannot be used with age")]
+    UnsupportedSsh { source_name: String },
+}
+
+impl Explain for IdentityError {
+    fn reason(&self) -> &'static str {
+        "InvalidIdentity"
+    }
+
+    fn retry(&self) -> Retry {
+        Retry::OnChange
+    }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::Empty { .. } | Self::Invalid { .. } => {
+                "give lines that begin with AGE-SECRET-KEY-1, or an ssh private key in PEM form".into()
+            }
+            Self::Passphrase { .. } => "decrypt it first, or give another identity".into(),
+            Self::Plugin { .. } => "give a native identity".into(),
+            Self::UnsupportedSsh { .. } => "use an ed25519 key, or RSA of at least 2048 bits".into(),
+        }
+    }
+}
+
+struct Known {
+    /// The recipient that this identity opens, where it can be told.
+    public: Option<String>,
+    identity: Box<dyn ::age::Identity + Send + Sync>,
+}
+
+/// Private keys at hand. No `Debug`.
+#[derive(Default)]
+pub struct Identities {
+    known: Vec<Known>,
+}
+
+impl Identities {
+    /// None at all.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads an identity file: `AGE-SECRET-KEY-1…` lines with `#` comments (several keys on a line, separated by blanks,
+    /// are allowed as in `SOPS_AGE_KEY`), or one ssh private key in PEM form. `source_name` is for errors.
+    ///
+    /// # Errors
+    /// Nothing usable in the text, or a line that is no identity.
+    pub fn parse(text: &str, source_name: &str) -> Result<Self, IdentityError> {
+        let trimmed = text.trim_start();
+        let source_name = || source_name.to_owned();
+        if trimmed.starts_with("age-encryption.org/") || trimmed.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") {
+            return Err(IdentityError::Passphrase { source_name: source_name() });
+        }
+        if trimmed.starts_with("-----BEGIN ") {
+            return Self::parse_ssh(trimmed, source_name());
+        }
+        let mut known = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.starts_with('#') {
+                continue;
+            }
+            for word in line.split_whitespace() {
+                known.push(parse_word(word, index + 1, source_name())?);
+            }
+        }
+        if known.is_empty() {
+            return Err(IdentityError::Empty { source_name: source_name() });
+        }
+        Ok(Self { known })
+    }
+
+    fn parse_ssh(text: &str, source_name: String) -> Result<Self, IdentityError> {
+        let identity = ssh::Identity::from_buffer(text.as_bytes(), None)
+            .map_err(|_| IdentityError::Invalid { source_name: source_name.clone(), line: 1 })?;
+        match &identity {
+            ssh::Identity::Encrypted(_) => return Err(IdentityError::Passphrase { source_name }),
+            ssh::Identity::Unsupported(_) => return Err(IdentityError::UnsupportedSsh { source_name }),
+            ssh::Identity::Unencrypted(_) => {}
+        }
+        let public = ssh::Recipient::try_from(identity.clone()).ok().map(|recipient| recipient.to_string());
+        Ok(Self { known: vec![Known { public, identity: Box::new(identity) }] })
+    }
+
+    /// Adds all of `more`.
+    pub fn extend(&mut self, more: Self) {
+        self.known.extend(more.known);
+    }
+
+    /// Number of private keys.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The recipients that these identities open, as far as they can be told. Public.
+    pub fn recipients(&self) -> Vec<&str> {
+        self.known.iter().filter_map(|known| known.public.as_deref()).collect()
+    }
+
+    /// Unwraps `enc`, an armoured age file made for `recipient`. The identity of that recipient is tried first.
+    pub fn unwrap(&self, recipient: &str, enc: &str) -> Unwrapped {
+        if self.known.is_empty() {
+            return Err(UnwrapError::NoIdentity);
+        }
+        let recipient = comparable(recipient);
+        let (first, rest): (Vec<&Known>, Vec<&Known>) =
+            self.known.iter().partition(|known| known.public.as_deref() == Some(recipient.as_str()));
+        let ordered = first.into_iter().chain(rest).map(|known| &*known.identity as &dyn ::age::Identity);
+        // The reader of the armour refuses blanks before it, which Go accepts.
+        let reader = ArmoredReader::new(enc.trim().as_bytes());
+        let decryptor = Decryptor::new_buffered(reader).map_err(|_| UnwrapError::Damaged)?;
+        let mut stream = match decryptor.decrypt(ordered) {
+            Ok(stream) => stream.take(WRAPPED_BYTES + 1),
+            Err(::age::DecryptError::NoMatchingKeys) => return Err(UnwrapError::NoMatch { tried: self.known.len() }),
+            Err(_) => return Err(UnwrapError::Damaged),
+        };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+        stream.read_to_end(&mut bytes).map_err(|_| UnwrapError::Damaged)?;
+        if bytes.len() as u64 > WRAPPED_BYTES {
+            return Err(UnwrapError::Damaged);
+        }
+        Ok(Plaintext::copy_of(&bytes))
+    }
+}
+
+fn parse_word(word: &str, line: usize, source_name: String) -> Result<Known, IdentityError> {
+    if word.starts_with("AGE-PLUGIN-") {
+        return Err(IdentityError::Plugin { source_name, line });
+    }
+    let identity = x25519::Identity::from_str(word).map_err(|_| IdentityError::Invalid { source_name, line })?;
+    Ok(Known { public: Some(identity.to_public().to_string()), identity: Box::new(identity) })
+}
+
+/// Recipient text without the comment of an ssh key.
+fn comparable(recipient: &str) -> String {
+    let mut words = recipient.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some(kind), Some(key)) => format!("{kind} {key}"),
+        (Some(word), None) => word.to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// A recipient text that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum RecipientError {
+    #[error("\"{text}\" is not an age recipient")]
+    Invalid { text: String },
+    #[error("\"{text}\": recipients of plugins cannot be used here")]
+    Plugin { text: String },
+    #[error("\"{text}\": encryption to it failed")]
+    Wrap { text: String },
+}
+
+/// A public key that a data key can be wrapped to.
+pub struct Recipient {
+    text: String,
+    key: Box<dyn ::age::Recipient + Send + Sync>,
+}
+
+impl Recipient {
+    /// Reads `age1…`, `ssh-ed25519 …` or `ssh-rsa …`.
+    pub fn parse(text: &str) -> Result<Self, RecipientError> {
+        let text = text.trim();
+        let invalid = || RecipientError::Invalid { text: text.to_owned() };
+        let key: Box<dyn ::age::Recipient + Send + Sync> = if text.starts_with("ssh-") {
+            Box::new(ssh::Recipient::from_str(text).map_err(|_| invalid())?)
+        } else if let Ok(recipient) = x25519::Recipient::from_str(text) {
+            Box::new(recipient)
+        } else if text.strip_prefix("age1").is_some_and(|rest| rest.contains('1')) {
+            return Err(RecipientError::Plugin { text: text.to_owned() });
+        } else {
+            return Err(invalid());
+        };
+        Ok(Self { text: text.to_owned(), key })
+    }
+
+    /// Wraps a data key or share as SOPS stores it: an armoured age file with a final line break. The age library draws
+    /// the file key and nonce itself.
+    pub fn wrap(&self, secret: &Plaintext) -> Result<String, RecipientError> {
+        self.encrypt(secret.expose()).ok_or_else(|| RecipientError::Wrap { text: self.text.clone() })
+    }
+
+    fn encrypt(&self, secret: &[u8]) -> Option<String> {
+        let encryptor = Encryptor::with_recipients(std::iter::once(&*self.key as &dyn ::age::Recipient)).ok()?;
+        let mut out = Vec::new();
+        let armour = ArmoredWriter::wrap_output(&mut out, Format::AsciiArmor).ok()?;
+        let mut writer = encryptor.wrap_output(armour).ok()?;
+        writer.write_all(secret).ok()?;
+        writer.finish().ok()?.finish().ok()?;
+        let text = String::from_utf8(out).ok()?.replace("\r\n", "\n");
+        Some(if text.ends_with('\n') { text } else { text + "\n" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> (String, String) {
+        use ::age::secrecy::ExposeSecret as _;
+        let key = x25519::Identity::generate();
+        (key.to_string().expose_secret().to_owned(), key.to_public().to_string())
+    }
+
+    #[test]
+    fn wraps_and_unwraps() {
+        let ((secret, public), (other, _)) = (identity(), identity());
+        let recipient = Recipient::parse(&public).ok().expect("parses");
+        let enc = recipient.wrap(&Plaintext::new(vec![7; 32])).expect("wraps");
+        assert!(enc.starts_with("-----BEGIN AGE ENCRYPTED FILE-----\n") && enc.ends_with("-----\n"), "{enc}");
+        let text = format!("# comment\n\n{other} {secret}\n");
+        let known = Identities::parse(&text, "test").ok().expect("parses");
+        assert_eq!(known.len(), 2);
+        let crlf = format!("  {}\r\n", enc.trim_end().replace('\n', "\r\n"));
+        for enc in [enc.as_str(), crlf.as_str(), enc.trim_end()] {
+            assert_eq!(known.unwrap(&public, enc).ok().map(|p| p.expose().to_vec()), Some(vec![7; 32]));
+        }
+        let wrong = Identities::parse(&other, "test").ok().expect("parses");
+        assert_eq!(wrong.unwrap(&public, &enc).err(), Some(UnwrapError::NoMatch { tried: 1 }));
+        assert_eq!(known.unwrap(&public, "garbage").err(), Some(UnwrapError::Damaged));
+        assert_eq!(Identities::new().unwrap(&public, &enc).err(), Some(UnwrapError::NoIdentity));
+        let long = recipient.wrap(&Plaintext::new(vec![7; 34])).expect("wraps");
+        assert_eq!(known.unwrap(&public, &long).err(), Some(UnwrapError::Damaged));
+    }
+
+    #[test]
+    fn bad_identities_are_named_without_the_key() {
+        let refused = |text: &str| Identities::parse(text, "file").err().expect("refused");
+        assert_eq!(refused("# only\n"), IdentityError::Empty { source_name: "file".into() });
+        assert_eq!(refused("#\nAGE-SECRET-KEY-1QQ"), IdentityError::Invalid { source_name: "file".into(), line: 2 });
+        assert!(matches!(refused("AGE-PLUGIN-X-1QQ"), IdentityError::Plugin { line: 1, .. }));
+        assert!(matches!(refused("age-encryption.org/v1\n"), IdentityError::Passphrase { .. }));
+        assert!(!refused("AGE-SECRET-KEY-1HUNTER2").line().contains("HUNTER2"));
+        for text in ["age1xyz", "ssh-ed25519 AAAA", "", "age1yubikey1qqq"] {
+            assert!(Recipient::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Keys that wrap a SOPS data key: what a file says about each, and the kinds that are opened in process.
+
+pub mod age;
+pub mod shamir;
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::secret::Plaintext;
+
+/// Length of a SOPS data key in bytes (AES-256).
+pub const DATA_KEY_BYTES: usize = 32;
+
+/// A file's AES key. No `Debug`, no copy; zeroised on drop.
+pub struct DataKey(Zeroizing<[u8; DATA_KEY_BYTES]>);
+
+impl DataKey {
+    /// Wraps 32 bytes; `None` for another length.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        let mut key = Zeroizing::new([0; DATA_KEY_BYTES]);
+        if bytes.len() != DATA_KEY_BYTES {
+            return None;
+        }
+        key.copy_from_slice(bytes);
+        Some(Self(key))
+    }
+
+    /// The only way in.
+    pub fn expose(&self) -> &[u8; DATA_KEY_BYTES] {
+        &self.0
+    }
+}
+
+/// What kind of key wraps a data key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyKind {
+    /// age: X25519, post-quantum, ssh.
+    Age,
+    /// OpenPGP.
+    Pgp,
+    /// AWS KMS.
+    Kms,
+    /// Google Cloud KMS.
+    GcpKms,
+    /// Azure Key Vault.
+    AzureKv,
+    /// Vault or OpenBao transit.
+    HcVault,
+    /// Huawei Cloud KMS.
+    Hckms,
+}
+
+impl KeyKind {
+    /// The name in SOPS metadata and in a decryption order.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Age => "age",
+            Self::Pgp => "pgp",
+            Self::Kms => "kms",
+            Self::GcpKms => "gcp_kms",
+            Self::AzureKv => "azure_kv",
+            Self::HcVault => "hc_vault",
+            Self::Hckms => "hckms",
+        }
+    }
+
+    /// The kind of a name in a decryption order.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Age, Self::Pgp, Self::Kms, Self::GcpKms, Self::AzureKv, Self::HcVault, Self::Hckms]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+    }
+
+    /// Whether a key of this kind needs no network: these are tried first.
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Age | Self::Pgp)
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Which key: all that is needed to ask for it. Addresses in here come from the file and are not to be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the fields are those of the metadata, reference: SOPS key types")]
+pub enum KeyRef {
+    Age { recipient: String },
+    Pgp { fingerprint: String },
+    Kms { arn: String, role: String, context: Vec<(String, String)>, profile: String },
+    GcpKms { resource_id: String },
+    AzureKv { vault_url: String, name: String, version: String },
+    HcVault { address: String, engine: String, key: String },
+    Hckms { key_id: String },
+}
+
+impl KeyRef {
+    /// Its kind.
+    pub fn kind(&self) -> KeyKind {
+        match self {
+            Self::Age { .. } => KeyKind::Age,
+            Self::Pgp { .. } => KeyKind::Pgp,
+            Self::Kms { .. } => KeyKind::Kms,
+            Self::GcpKms { .. } => KeyKind::GcpKms,
+            Self::AzureKv { .. } => KeyKind::AzureKv,
+            Self::HcVault { .. } => KeyKind::HcVault,
+            Self::Hckms { .. } => KeyKind::Hckms,
+        }
+    }
+}
+
+/// The text by which SOPS compares, shows and removes keys.
+impl fmt::Display for KeyRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Age { recipient } => f.write_str(recipient),
+            Self::Pgp { fingerprint } => f.write_str(fingerprint),
+            Self::Kms { arn, role, context, profile } => {
+                f.write_str(arn)?;
+                if !role.is_empty() {
+                    write!(f, "+{role}")?;
+                }
+                let mut pairs: Vec<String> = context.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+                pairs.sort();
+                if !pairs.is_empty() || !profile.is_empty() {
+                    write!(f, "|{}", pairs.join(","))?;
+                }
+                if !profile.is_empty() {
+                    write!(f, "|{profile}")?;
+                }
+                Ok(())
+            }
+            Self::GcpKms { resource_id } => f.write_str(resource_id),
+            Self::AzureKv { vault_url, name, version } => {
+                write!(f, "{}/keys/{name}/{version}", vault_url.trim_end_matches('/'))
+            }
+            Self::HcVault { address, engine, key } => {
+                write!(f, "{}/v1/{engine}/keys/{key}", address.trim_end_matches('/'))
+            }
+            Self::Hckms { key_id } => f.write_str(key_id),
+        }
+    }
+}
+
+/// A data key, or a share of it, encrypted to one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrappedKey {
+    /// The key it was encrypted to.
+    pub key: KeyRef,
+    /// Ciphertext in the kind's own encoding.
+    pub enc: String,
+    /// When it was wrapped, RFC 3339; absent for age.
+    pub created_at: Option<String>,
+}
+
+/// Why one wrapped key did not open. The text never holds key material.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum UnwrapError {
+    #[error("no identity was given")]
+    NoIdentity,
+    #[error("none of the {tried} identities at hand opens it")]
+    NoMatch { tried: usize },
+    #[error("the wrapped key is damaged")]
+    Damaged,
+    #[error("keys of kind {kind} cannot be used here")]
+    Unsupported { kind: KeyKind },
+    #[error("{message}")]
+    Service { message: String },
+}
+
+/// An unwrapped data key or share.
+pub type Unwrapped = Result<Plaintext, UnwrapError>;

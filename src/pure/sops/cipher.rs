@@ -1,0 +1,141 @@
+//! The encrypted value `ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`: AES-256-GCM under the data key, with the path of the
+//! value as additional data.
+
+use aes_gcm::AesGcm;
+use aes_gcm::aead::array::{Array, ArraySize};
+use aes_gcm::aead::consts::{U12, U16, U32};
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::aes::Aes256;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::pure::keys::DataKey;
+use crate::pure::secret::Plaintext;
+
+/// Bytes of the nonce that SOPS writes; GCM hashes anything but 12 bytes into its first counter.
+pub(super) const NONCE_BYTES: usize = 32;
+
+/// Why a value did not decrypt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CipherError {
+    /// Not of the form of an encrypted value.
+    NotEncrypted,
+    /// Authentication failed.
+    Damaged,
+}
+
+/// The fields of an encrypted value.
+#[derive(Clone)]
+pub(super) struct Encrypted {
+    pub data: Vec<u8>,
+    pub iv: Vec<u8>,
+    pub tag: [u8; 16],
+    pub kind: String,
+}
+
+impl Encrypted {
+    /// Reads the text; what follows the closing bracket is ignored, as in SOPS.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let rest = text.strip_prefix("ENC[AES256_GCM,data:")?;
+        let (data, rest) = rest.split_once(",iv:")?;
+        let (iv, rest) = rest.split_once(",tag:")?;
+        let (tag, rest) = rest.split_once(",type:")?;
+        let (kind, _) = rest.rsplit_once(']')?;
+        if data.is_empty() || kind.is_empty() {
+            return None;
+        }
+        let decode = |text: &str| STANDARD.decode(text).ok();
+        let (data, iv, tag) = (decode(data)?, decode(iv)?, decode(tag)?);
+        Some(Self { data, iv, tag: tag.try_into().ok()?, kind: kind.to_owned() })
+    }
+
+    /// The text, always with padding.
+    pub(super) fn text(&self) -> String {
+        let [data, iv, tag] = [STANDARD.encode(&self.data), STANDARD.encode(&self.iv), STANDARD.encode(self.tag)];
+        format!("ENC[AES256_GCM,data:{data},iv:{iv},tag:{tag},type:{}]", self.kind)
+    }
+}
+
+/// Whether the text has the form of an encrypted value.
+pub(super) fn looks_encrypted(text: &[u8]) -> bool {
+    Encrypted::parse(text).is_some()
+}
+
+/// A data key made ready.
+pub(super) struct Cipher {
+    wide: Box<AesGcm<Aes256, U32>>,
+    key: Array<u8, U32>,
+}
+
+impl Drop for Cipher {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.key.0);
+    }
+}
+
+impl Cipher {
+    pub(super) fn new(key: &DataKey) -> Self {
+        let key = Array(*key.expose());
+        Self { wide: Box::new(AesGcm::new(&key)), key }
+    }
+
+    /// Decrypts under `aad`. Nonces of 12, 16 and 32 bytes are read; SOPS writes 32.
+    pub(super) fn open(&self, value: &Encrypted, aad: &str) -> Result<Plaintext, CipherError> {
+        let mut buffer = zeroize::Zeroizing::new(value.data.clone());
+        let opened = match value.iv.len() {
+            32 => open_in_place::<U32>(&self.wide, value, aad, &mut buffer),
+            12 => open_in_place::<U12>(&AesGcm::new(&self.key), value, aad, &mut buffer),
+            16 => open_in_place::<U16>(&AesGcm::new(&self.key), value, aad, &mut buffer),
+            _ => None,
+        };
+        opened.map(|()| Plaintext::copy_of(&buffer)).ok_or(CipherError::Damaged)
+    }
+
+    /// Reads and decrypts the text of a value; the type that it names comes along.
+    pub(super) fn open_text(&self, text: &[u8], aad: &str) -> Result<(Plaintext, String), CipherError> {
+        let value = Encrypted::parse(text).ok_or(CipherError::NotEncrypted)?;
+        Ok((self.open(&value, aad)?, value.kind))
+    }
+
+    /// Encrypts under `aad` with a nonce that must never repeat for this key with another plaintext.
+    pub(super) fn seal(&self, plaintext: &[u8], kind: &str, aad: &str, nonce: [u8; NONCE_BYTES]) -> Option<Encrypted> {
+        let mut data = plaintext.to_vec();
+        let tag = self.wide.encrypt_inout_detached(&Array(nonce), aad.as_bytes(), data.as_mut_slice().into()).ok()?;
+        Some(Encrypted { data, iv: nonce.to_vec(), tag: tag.into(), kind: kind.to_owned() })
+    }
+}
+
+fn open_in_place<N: ArraySize>(
+    cipher: &AesGcm<Aes256, N>,
+    value: &Encrypted,
+    aad: &str,
+    buffer: &mut [u8],
+) -> Option<()> {
+    let nonce = Array::<u8, N>::try_from(value.iv.as_slice()).ok()?;
+    cipher.decrypt_inout_detached(&nonce, aad.as_bytes(), buffer.into(), &Array(value.tag)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_open_only_at_their_place() {
+        let cipher = Cipher::new(&DataKey::new(&[1; 32]).expect("length"));
+        let sealed = cipher.seal(b"value", "str", "a:b:", [9; 32]).expect("seals");
+        let text = sealed.text();
+        let open =
+            |text: &str, aad: &str| cipher.open_text(text.as_bytes(), aad).map(|(p, k)| (p.expose().to_vec(), k));
+        assert_eq!(open(&text, "a:b:"), Ok((b"value".to_vec(), "str".into())));
+        assert_eq!(open(&format!("{text} tail"), "a:b:"), Ok((b"value".to_vec(), "str".into())));
+        assert_eq!(open(&text, "a:c:"), Err(CipherError::Damaged));
+        for broken in
+            ["", "value", " ENC[", "ENC[AES256_GCM,data:,iv:AA==,tag:AA==,type:str]", &text.replace("data:", "data:%")]
+        {
+            assert_eq!(open(broken, "a:b:"), Err(CipherError::NotEncrypted), "{broken}");
+        }
+        let short = Encrypted { iv: vec![0; 13], ..sealed };
+        assert_eq!(open(&short.text(), "a:b:"), Err(CipherError::Damaged));
+    }
+}

@@ -1,0 +1,275 @@
+//! Opening: data key, every value under its own authentication, and the MAC over all of them.
+
+use sha2::{Digest, Sha256, Sha512};
+use subtle::ConstantTimeEq;
+
+use super::cipher::{Cipher, CipherError};
+use super::error::{KeyReport, SopsError, Tried};
+use super::walk::{CommentLeaf, Leaf, Place, Visit, aad, walk};
+use super::{Document, carrier, metadata, value};
+use crate::pure::desired::Proof;
+use crate::pure::format::{self, Branch, Comment, EmitError, Format, Indent, Scalar, splice};
+use crate::pure::keys::age::Identities;
+use crate::pure::keys::{DataKey, KeyRef, UnwrapError, Unwrapped, WrappedKey, shamir};
+use crate::pure::secret::Plaintext;
+
+/// Whether the MAC decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacPolicy {
+    /// The only policy of the operator and the pipeline.
+    Verify,
+    /// A person asked for it on the command line (`--ignore-mac`). What is opened so gives no [`Proof`].
+    IgnoreOnUsersRequest,
+}
+
+/// An opened file. No `Debug`.
+pub struct Opened<'d> {
+    document: &'d Document,
+    branches: Vec<Branch>,
+    key: DataKey,
+    verified: bool,
+}
+
+/// Opens a file with the identities at hand: unwraps the data key, decrypts every value, verifies the MAC.
+///
+/// # Errors
+/// No key opens ([`SopsError::Keys`] with what was tried), a value that was tampered with (its path and line), a missing
+/// or different MAC.
+pub fn open<'d>(document: &'d Document, identities: &Identities) -> Result<Opened<'d>, SopsError> {
+    let key = unlock(document, |key| unwrap_local(key, identities))?;
+    open_with_key(document, key, MacPolicy::Verify)
+}
+
+/// What identities alone can do with a wrapped key.
+fn unwrap_local(key: &WrappedKey, identities: &Identities) -> Unwrapped {
+    match &key.key {
+        KeyRef::Age { recipient } => identities.unwrap(recipient, &key.enc),
+        other => Err(UnwrapError::Unsupported { kind: other.kind() }),
+    }
+}
+
+/// Gets the data key: tries the keys of each group, local kinds first, until one opens; with several groups, combines
+/// the shares of all groups that opened, of which there must be as many as the threshold says.
+pub fn unlock(document: &Document, mut unwrap: impl FnMut(&WrappedKey) -> Unwrapped) -> Result<DataKey, SopsError> {
+    let groups = &document.metadata.groups;
+    let threshold = if groups.len() > 1 { document.metadata.shamir_threshold.max(2) } else { 1 };
+    let mut report = KeyReport { groups: groups.len(), threshold, ..KeyReport::default() };
+    let mut shares = Vec::new();
+    for (group, keys) in groups.iter().enumerate() {
+        let (local, remote): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.key.kind().is_local());
+        let mut ordered: Vec<&WrappedKey> = local.into_iter().chain(remote).collect();
+        // age before PGP: no other program is needed.
+        ordered.sort_by_key(|key| (!key.key.kind().is_local(), key.key.kind()));
+        for key in ordered {
+            match unwrap(key) {
+                Ok(share) => {
+                    shares.push(share);
+                    report.opened.push(group);
+                    break;
+                }
+                Err(error) => report.tried.push(Tried { group, key: key.key.clone(), error }),
+            }
+        }
+    }
+    if shares.len() < threshold {
+        return Err(SopsError::Keys(report));
+    }
+    let secret = match shares.pop() {
+        Some(secret) if groups.len() == 1 => secret,
+        Some(last) => {
+            shares.push(last);
+            shamir::combine(&shares).map_err(|error| SopsError::Metadata { what: error.to_string() })?
+        }
+        None => return Err(SopsError::Keys(report)),
+    };
+    DataKey::new(secret.expose()).ok_or(SopsError::DataKeyLength { bytes: secret.len() })
+}
+
+/// Opens a file whose data key is known.
+pub fn open_with_key(document: &Document, key: DataKey, policy: MacPolicy) -> Result<Opened<'_>, SopsError> {
+    let metadata = &document.metadata;
+    if metadata.mac.is_empty() && policy == MacPolicy::Verify {
+        return Err(SopsError::MacMissing);
+    }
+    let cipher = Cipher::new(&key);
+    let mut opener = Opener { cipher: &cipher, mac: Mac::new(metadata.mac_only_encrypted) };
+    let tree = &document.tree;
+    let branches = walk(&tree.branches, tree.source.expose(), tree.format, &metadata.selector, &mut opener)?;
+    if policy == MacPolicy::Verify {
+        opener.mac.verify(&cipher, metadata)?;
+    }
+    Ok(Opened { document, branches, key, verified: policy == MacPolicy::Verify })
+}
+
+/// The hash over the values: no names, no separators, no types; comments and null do not count.
+pub(super) struct Mac {
+    hash: Sha512,
+    only_encrypted: bool,
+}
+
+impl Mac {
+    pub(super) fn new(only_encrypted: bool) -> Self {
+        let mut hash = Sha512::new();
+        if only_encrypted {
+            // A file cannot be turned from one way of hashing to the other.
+            hash.update(Sha256::digest(b"sops"));
+        }
+        Self { hash, only_encrypted }
+    }
+
+    pub(super) fn add(&mut self, bytes: &[u8], encrypted: bool) {
+        if encrypted || !self.only_encrypted {
+            self.hash.update(bytes);
+        }
+    }
+
+    /// 128 upper-case hexadecimal digits.
+    pub(super) fn text(self) -> String {
+        hex::encode_upper(self.hash.finalize())
+    }
+
+    fn verify(self, cipher: &Cipher, metadata: &metadata::Metadata) -> Result<(), SopsError> {
+        let aad = metadata.mac_aad().ok_or(SopsError::MacDamaged)?;
+        let (stored, _) = cipher.open_text(metadata.mac.as_bytes(), &aad).map_err(|_| SopsError::MacDamaged)?;
+        if bool::from(stored.expose().ct_eq(self.text().as_bytes())) { Ok(()) } else { Err(SopsError::MacMismatch) }
+    }
+}
+
+struct Opener<'c> {
+    cipher: &'c Cipher,
+    mac: Mac,
+}
+
+impl Visit for Opener<'_> {
+    fn scalar(&mut self, scalar: &Scalar, place: &Place<'_>) -> Result<Leaf, SopsError> {
+        let entry = || place.entry();
+        let clear = |opener: &mut Self| {
+            if let Some((_, bytes)) = value::to_bytes(scalar) {
+                opener.mac.add(bytes.expose(), false);
+            }
+            Leaf::Same
+        };
+        if matches!(scalar, Scalar::Unsigned(_)) {
+            return Err(SopsError::NumberRange { entry: entry(), line: place.line() });
+        }
+        if !place.encrypted {
+            return Ok(clear(self));
+        }
+        let text = match scalar {
+            // Never encrypted: null, and the empty string, which adds nothing to the hash.
+            Scalar::Null => return Ok(Leaf::Same),
+            Scalar::Text(text) if text.is_empty() => return Ok(Leaf::Same),
+            Scalar::Text(text) => text,
+            _ => return Err(SopsError::NotEncrypted { entry: entry(), line: place.line() }),
+        };
+        let (bytes, kind) = self.cipher.open_text(text.expose(), &place.aad()).map_err(|error| match error {
+            CipherError::NotEncrypted => SopsError::NotEncrypted { entry: entry(), line: place.line() },
+            CipherError::Damaged => SopsError::Damaged { entry: entry(), line: place.line() },
+        })?;
+        if kind == "comment" {
+            // SOPS writes the comments of a list as its elements.
+            if place.in_list {
+                return Ok(Leaf::Comment(bytes));
+            }
+            return Err(SopsError::Type { entry: entry(), line: place.line(), kind: "value".into() });
+        }
+        let opened = value::from_bytes(&kind, bytes).ok_or_else(|| {
+            let kind =
+                if kind.bytes().all(|b| b.is_ascii_lowercase()) && kind.len() < 10 { kind } else { "value".into() };
+            SopsError::Type { entry: entry(), line: place.line(), kind }
+        })?;
+        if let Some((_, bytes)) = value::to_bytes(&opened) {
+            self.mac.add(bytes.expose(), true);
+        }
+        Ok(Leaf::Changed(opened))
+    }
+
+    fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
+        // A formatter may have put a blank behind the comment character.
+        let text = comment.text.expose().trim_ascii_start();
+        // The parent's path, and the places where another reader may have hung the comment: outer levels, and the value
+        // before it. Authentication tells the right one. What opens at none is clear, as in files from before comments
+        // were encrypted.
+        let outer = (0..=place.path.len()).rev().filter_map(|length| place.path.get(..length));
+        let before = (1..=place.previous.len()).rev().filter_map(|length| place.previous.get(..length));
+        for path in outer.chain(before) {
+            match self.cipher.open_text(text, &aad(path)) {
+                Ok((text, _)) => return Ok(Some(CommentLeaf { text, element: false })),
+                Err(CipherError::NotEncrypted) => return Ok(None),
+                Err(CipherError::Damaged) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Opened<'_> {
+    /// Evidence for a Secret made of this file.
+    ///
+    /// # Errors
+    /// [`SopsError::MacIgnored`] when the MAC was not verified.
+    pub fn proof(&self) -> Result<Proof, SopsError> {
+        if self.verified { Ok(Proof::sops_opened()) } else { Err(SopsError::MacIgnored) }
+    }
+
+    /// The encrypted file that this was opened from.
+    pub fn document(&self) -> &Document {
+        self.document
+    }
+
+    /// The data key, to seal the file again without new wrapped keys.
+    pub fn data_key(&self) -> &DataKey {
+        &self.key
+    }
+
+    /// The plaintext trees, without the `sops` block, in document order.
+    pub fn branches(&self) -> &[Branch] {
+        &self.branches
+    }
+
+    /// The whole plaintext. With the file's own format the user's formatting is kept byte for byte; another format is
+    /// printed anew and holds the first document only, unless it is YAML.
+    ///
+    /// # Errors
+    /// [`SopsError::Emit`]: the target cannot hold the values.
+    pub fn emit(&self, target: Format) -> Result<Plaintext, SopsError> {
+        self.emit_with(target, Indent::default())
+    }
+
+    /// [`Opened::emit`] with an indentation for what is printed anew.
+    pub fn emit_with(&self, target: Format, indent: Indent) -> Result<Plaintext, SopsError> {
+        if target != self.document.format || target == Format::Binary {
+            return Ok(format::emit_with(&self.branches, target, indent)?);
+        }
+        let mut out = zeroize::Zeroizing::new(Vec::new());
+        for index in 0..self.branches.len() {
+            out.extend_from_slice(self.emit_document(index)?.expose());
+        }
+        Ok(Plaintext::copy_of(&out))
+    }
+
+    /// The plaintext of one document of a stream in the file's own format, its `---` line included. Empty when there is
+    /// no such document.
+    pub fn emit_document(&self, index: usize) -> Result<Plaintext, SopsError> {
+        let tree = &self.document.tree;
+        let source = tree.source.expose();
+        let (Some(branch), Some(original)) = (self.branches.get(index), tree.branches.get(index)) else {
+            return Ok(Plaintext::new(Vec::new()));
+        };
+        if self.document.format == Format::Binary {
+            return Ok(format::emit(&self.branches, Format::Binary)?);
+        }
+        if branch.items.is_empty() && self.branches.len() == 1 && !branch.flow && tree.format == Format::Yaml {
+            return Ok(Plaintext::copy_of(b"{}\n"));
+        }
+        let mut edits = splice::changes(branch, source, tree.format)
+            .map_err(|_| EmitError::NotFinite { format: tree.format, entry: "(a number)".into() })?;
+        for (index, item) in original.items.iter().enumerate() {
+            if metadata::is_metadata(item, carrier(self.document.format)) {
+                let span = splice::removal(source, &original.items, index, original.body_end, original.flow);
+                edits.push(splice::Edit { span, text: Plaintext::new(Vec::new()) });
+            }
+        }
+        Ok(splice::apply(source, original.span.clone(), edits))
+    }
+}

@@ -1,0 +1,196 @@
+//! Go's RE2 patterns on Rust's `regex`: the same syntax with ASCII classes, so that both select the same entries.
+//! What the two engines would read differently is translated or refused; a refused pattern can never mean "no match",
+//! which in SOPS leaves a file in plaintext.
+
+use regex::bytes::{Regex, RegexBuilder};
+
+/// A compiled pattern and its text. Matching is an unanchored search.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// Compiles a pattern of Go's syntax.
+    ///
+    /// # Errors
+    /// A short text that says what is wrong.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let translated = translate(text)?;
+        let regex = RegexBuilder::new(&translated).size_limit(1 << 20).build().map_err(|error| {
+            let text = error.to_string();
+            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })?;
+        Ok(Self { text: text.to_owned(), regex })
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it occurs anywhere in `text`.
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        self.regex.is_match(text)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+fn translate(text: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut rest = text;
+    let mut class = false;
+    while let Some(c) = rest.chars().next() {
+        let after = rest.get(c.len_utf8()..).unwrap_or_default();
+        match c {
+            '\\' => {
+                let Some(escaped) = after.chars().next() else { return Err("a trailing backslash".into()) };
+                let tail = after.get(escaped.len_utf8()..).unwrap_or_default();
+                if escaped == 'Q' && !class {
+                    let (literal, tail) = tail.split_once("\\E").unwrap_or((tail, ""));
+                    out.push_str(&regex::escape(literal));
+                    rest = tail;
+                    continue;
+                }
+                out.push_str(&escape(escaped, class)?);
+                rest = tail;
+                continue;
+            }
+            '[' if !class => {
+                class = true;
+                out.push('[');
+                rest = after;
+                if let Some(tail) = rest.strip_prefix('^') {
+                    out.push('^');
+                    rest = tail;
+                }
+                // A bracket that comes first is a member.
+                if let Some(tail) = rest.strip_prefix(']') {
+                    out.push_str("\\]");
+                    rest = tail;
+                }
+                continue;
+            }
+            '[' if after.starts_with(':') => out.push('['),
+            // In Go a bracket in a class is a member, and there are no set operations.
+            '[' | '&' | '~' if class => {
+                out.push('\\');
+                out.push(c);
+            }
+            '-' if class && after.starts_with('-') => out.push_str("\\-"),
+            ']' if class && out.ends_with(':') => out.push(']'),
+            ']' if class => {
+                class = false;
+                out.push(']');
+            }
+            '{' if !class && !is_repetition(after) => out.push_str("\\{"),
+            '(' if !class && after.starts_with('?') => {
+                flags(after)?;
+                out.push('(');
+            }
+            c => out.push(c),
+        }
+        rest = after;
+    }
+    Ok(out)
+}
+
+fn escape(c: char, class: bool) -> Result<String, String> {
+    Ok(match (c, class) {
+        ('d', true) => "0-9".into(),
+        ('w', true) => "0-9A-Za-z_".into(),
+        ('s', true) => "\\t\\n\\x0C\\r ".into(),
+        ('D', true) => "[^0-9]".into(),
+        ('W', true) => "[^0-9A-Za-z_]".into(),
+        ('S', true) => "[^\\t\\n\\x0C\\r ]".into(),
+        ('d', false) => "[0-9]".into(),
+        ('w', false) => "[0-9A-Za-z_]".into(),
+        ('s', false) => "[\\t\\n\\x0C\\r ]".into(),
+        ('D', false) => "[^0-9]".into(),
+        ('W', false) => "[^0-9A-Za-z_]".into(),
+        ('S', false) => "[^\\t\\n\\x0C\\r ]".into(),
+        ('b', false) => "(?-u:\\b)".into(),
+        ('B', false) => "(?-u:\\B)".into(),
+        ('A' | 'z', false) | ('a' | 'f' | 't' | 'n' | 'r' | 'v' | 'p' | 'P' | 'x', _) => format!("\\{c}"),
+        (c, _) if c.is_ascii_punctuation() => format!("\\{c}"),
+        (c, _) => return Err(format!("the escape \\{c} is not part of RE2")),
+    })
+}
+
+/// `n}`, `n,}` or `n,m}` follows.
+fn is_repetition(after: &str) -> bool {
+    let Some((inside, _)) = after.split_once('}') else { return false };
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match inside.split_once(',') {
+        Some((low, high)) => number(low) && (high.is_empty() || number(high)),
+        None => number(inside),
+    }
+}
+
+/// Refuses groups that only Rust knows (`(?x)`, `(?u)`, `(?R)`); look-around is refused by the engine.
+fn flags(after: &str) -> Result<(), String> {
+    let letters: String = after.chars().skip(1).take_while(|c| c.is_ascii_alphabetic() || *c == '-').collect();
+    let named = after.starts_with("?P<") || after.starts_with("?<");
+    if !named && letters.contains(['x', 'u', 'R']) {
+        return Err("the group has a flag that is not part of RE2".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_what_they_mean_in_go() {
+        for (pattern, text, expected) in [
+            ("^(data|stringData)$", "data", true),
+            ("^(data|stringData)$", "metadata", false),
+            ("pass", "my-password", true),
+            (r"\d", "٣", false),
+            (r"\d", "3", true),
+            (r"\w", "é", false),
+            (r"^\W$", "é", true),
+            (r"\s", "\u{a0}", false),
+            (r"\bé", "xé", true),
+            (r"[\d_]+$", "a_1", true),
+            (r"^[\D]$", "x", true),
+            (r"[[a]", "[", true),
+            (r"[a&&b]", "&", true),
+            (r"[a--b]", "x", false),
+            (r"[[:alpha:]]$", "1", false),
+            (r"^[[:alpha:]_-]+$", "a_-", true),
+            (r"[]a]", "]", true),
+            (r"[^]a]", "]", false),
+            (r"a{", "a{", true),
+            (r"a{2}$", "aa", true),
+            (r"a{,2}", "a{,2}", true),
+            (r"\Qa.b\E$", "axb", false),
+            (r"\Qa.b\E$", "a.b", true),
+            (r"(?i)PASS", "pass", true),
+            (r"(?P<n>x)", "x", true),
+            ("é", "é", true),
+            ("^.$", "é", true),
+            ("", "", true),
+            (r"a\.b", "axb", false),
+        ] {
+            let compiled = Pattern::new(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
+            assert_eq!(compiled.is_match(text.as_bytes()), expected, "{pattern} on {text}");
+        }
+    }
+
+    #[test]
+    fn what_go_refuses_is_refused() {
+        for pattern in
+            ["(", "(?=x)", "(?!x)", "(?<=x)", r"\1", r"(?x)a b", r"\u0041", "[a", "*", "\\", r"\Z", "a{1001}{1001}"]
+        {
+            assert!(Pattern::new(pattern).is_err(), "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Which documents of a YAML stream belong together: one SOPS stream has one MAC and the same block in each document,
+//! while a concatenation of files may mix plain documents and several SOPS streams.
+
+use std::ops::Range;
+
+use super::metadata;
+use crate::pure::format::{self, Branch, Format, FormatError, Item, Scalar, Value, split_documents};
+
+/// A run of documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Byte range in the stream: whole documents, `---` lines included. Parts follow each other without a gap.
+    pub bytes: Range<usize>,
+    /// Numbers of the documents, from 0.
+    pub documents: Range<usize>,
+    /// What they are.
+    pub kind: PartKind,
+}
+
+/// What a run of documents is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// One document without a `sops` block.
+    Plain,
+    /// Documents under one MAC: give their bytes to [`super::parse`] as they are.
+    Sops,
+    /// One document that does not parse.
+    Invalid(FormatError),
+}
+
+/// Splits a file into runs of documents that are opened together. In every format but YAML the file is one part.
+///
+/// A run of SOPS documents reaches from the first to the last document with the same MAC, whatever stands between, plus
+/// following documents without a block that still hold ciphertext: taking something out of a run or putting something
+/// into it must break its MAC and not go unseen.
+///
+/// # Errors
+/// Too many documents in one file; all else is told per document.
+pub fn parts(bytes: &[u8], format: Format) -> Result<Vec<Part>, FormatError> {
+    if format != Format::Yaml {
+        let kind = match format::parse(bytes, super::carrier(format)) {
+            _ if super::is_sops(bytes, format) => PartKind::Sops,
+            // A plain binary file need not be JSON.
+            Err(error) if format != Format::Binary => PartKind::Invalid(error),
+            _ => PartKind::Plain,
+        };
+        return Ok(vec![Part { bytes: 0..bytes.len(), documents: 0..1, kind }]);
+    }
+    let documents: Vec<(Range<usize>, Seen)> = split_documents(bytes)?
+        .into_iter()
+        .map(|document| {
+            let seen = look(bytes.get(document.span.clone()).unwrap_or_default());
+            (document.span, seen)
+        })
+        .collect();
+    let mut parts: Vec<Part> = Vec::new();
+    let mut index = 0;
+    while let Some((span, seen)) = documents.get(index) {
+        let (end, kind) = match seen {
+            Seen::Sops(mac) => (end_of_run(&documents, index, mac), PartKind::Sops),
+            Seen::Plain | Seen::Ciphertext => (index + 1, PartKind::Plain),
+            Seen::Invalid(error) => (index + 1, PartKind::Invalid(error.clone())),
+        };
+        let last = documents.get(end - 1).map_or(span.end, |(span, _)| span.end);
+        parts.push(Part { bytes: span.start..last, documents: index..end, kind });
+        index = end;
+    }
+    Ok(parts)
+}
+
+enum Seen {
+    Sops(String),
+    Plain,
+    Ciphertext,
+    Invalid(FormatError),
+}
+
+fn end_of_run(documents: &[(Range<usize>, Seen)], start: usize, mac: &str) -> usize {
+    let same = |seen: &Seen| matches!(seen, Seen::Sops(other) if other == mac);
+    let last = documents.iter().rposition(|(_, seen)| same(seen)).unwrap_or(start).max(start);
+    let tail = documents.iter().skip(last + 1).take_while(|(_, seen)| matches!(seen, Seen::Ciphertext)).count();
+    last + 1 + tail
+}
+
+fn look(bytes: &[u8]) -> Seen {
+    let tree = match format::parse(bytes, Format::Yaml) {
+        Ok(tree) => tree,
+        // A list or a bare value is a document like another; it just cannot be a SOPS file.
+        Err(FormatError::NotAMap { .. }) => return Seen::Plain,
+        Err(error) => return Seen::Invalid(error),
+    };
+    let Some(branch) = tree.branches.first() else { return Seen::Plain };
+    match metadata::find(branch, Format::Yaml) {
+        Ok(Some(map)) => {
+            let mac = map.iter().find(|(key, _)| key.eq_ignore_ascii_case("mac")).and_then(|(_, mac)| mac.as_str());
+            Seen::Sops(mac.unwrap_or_default().to_owned())
+        }
+        Ok(None) if holds_ciphertext(branch) => Seen::Ciphertext,
+        _ => Seen::Plain,
+    }
+}
+
+fn holds_ciphertext(branch: &Branch) -> bool {
+    fn any(items: &[Item]) -> bool {
+        items.iter().any(|item| match item {
+            Item::Comment(comment) => super::cipher::looks_encrypted(comment.text.expose()),
+            Item::Entry(entry) => value(&entry.value.value),
+            Item::Element(element) => value(&element.value.value),
+        })
+    }
+    fn value(value: &Value) -> bool {
+        match value {
+            Value::Scalar(Scalar::Text(text)) => super::cipher::looks_encrypted(text.expose()),
+            Value::Scalar(_) => false,
+            Value::Map(items) | Value::List(items) => any(items),
+        }
+    }
+    any(&branch.items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_found_by_their_mac() {
+        let sops = |mac: &str| format!("a: 1\nsops:\n  mac: {mac}\n  version: 3.13.3\n");
+        let enc = "b: ENC[AES256_GCM,data:AA==,iv:AA==,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:str]\n";
+        let plain = "a: 1\nsops: {enabled: true}\n";
+        let shape = |documents: &[&str]| {
+            let text = documents.join("---\n");
+            let parts = parts(text.as_bytes(), Format::Yaml).expect("splits");
+            assert_eq!(parts.iter().map(|part| part.bytes.len()).sum::<usize>(), text.len());
+            let kind = |kind: &PartKind| match kind {
+                PartKind::Plain => 'p',
+                PartKind::Sops => 's',
+                PartKind::Invalid(_) => 'x',
+            };
+            parts
+                .iter()
+                .map(|part| format!("{}{}", kind(&part.kind), part.documents.len()))
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let (m, n) = (sops("m"), sops("n"));
+        assert_eq!(shape(&[plain]), "p1");
+        assert_eq!(shape(&[&m, &m]), "s2");
+        assert_eq!(shape(&[&m, &n]), "s1 s1");
+        assert_eq!(shape(&[plain, &m, &m, plain, &n, plain]), "p1 s2 p1 s1 p1");
+        assert_eq!(shape(&[&m, plain, &m]), "s3", "a document put into a stream must break its MAC");
+        assert_eq!(shape(&[&m, enc, plain]), "s2 p1", "later documents may have lost their block");
+        assert_eq!(shape(&[&m, "a: b: c\n", plain, "- x\n"]), "s1 x1 p1 p1");
+        assert_eq!(shape(&[enc]), "p1");
+    }
+
+    #[test]
+    fn other_formats_are_one_part() {
+        let kind = |text: &str, format| parts(text.as_bytes(), format).expect("splits")[0].kind.clone();
+        assert_eq!(kind("a=1\nsops_mac=x\n", Format::Dotenv), PartKind::Sops);
+        assert_eq!(kind("\u{1}\u{2}", Format::Binary), PartKind::Plain);
+        assert_eq!(kind("{\"data\":\"\",\"sops\":{\"mac\":\"\"}}", Format::Binary), PartKind::Sops);
+        assert!(matches!(kind("{", Format::Json), PartKind::Invalid(_)));
+    }
+}
