@@ -5,6 +5,7 @@
 pub mod crd;
 pub mod desired;
 pub mod error;
+pub mod external;
 pub mod gitops;
 pub mod limits;
 pub mod queue;
