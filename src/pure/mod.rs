@@ -6,6 +6,7 @@ pub mod crd;
 pub mod desired;
 pub mod error;
 pub mod format;
+pub mod external;
 pub mod gitops;
 pub mod keys;
 pub mod limits;
