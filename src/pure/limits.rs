@@ -86,6 +86,7 @@ pub const TEMPLATE_COST: usize = 5_000;
 
 /// Longest regular expression, version constraint or similar pattern; compiling costs far more than reading.
 pub const TEMPLATE_PATTERN_BYTES: usize = 16 * 1024;
+
 /// Most values in one file, aliases expanded. A file of [`FILE_BYTES`] cannot hold more without aliases; with them, nine
 /// lines can ask for billions.
 pub const VALUES_PER_FILE: usize = 1_000_000;

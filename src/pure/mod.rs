@@ -2,16 +2,28 @@
 //! builds without a runtime or a client. Modules are listed in order of height: a module may use those above it in
 //! this list and none below (held by `tests/walls.rs`).
 
-pub mod crd;
-pub mod desired;
-pub mod error;
-pub mod format;
-pub mod external;
-pub mod gitops;
-pub mod keys;
-pub mod limits;
-pub mod queue;
-pub mod sealed;
 pub mod secret;
+
+pub mod limits;
+
+pub mod error;
+
+pub mod format;
+
+pub mod crd;
+
 pub mod template;
+
+pub mod queue;
+
+pub mod keys;
+
+pub mod desired;
+
 pub mod sops;
+
+pub mod sealed;
+
+pub mod external;
+
+pub mod gitops;
