@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 
+use super::format::{self, EmitError, Format, FormatError, Indent};
+
 /// Every CRD of the program with the name of its file under `crds/`.
 pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
     BTreeMap::from([
@@ -23,9 +25,23 @@ pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
     ])
 }
 
-/// One CRD as a file: JSON, which is YAML too, two blanks deep and in a stable order.
-pub fn manifest(definition: &CustomResourceDefinition) -> Result<String, serde_json::Error> {
-    let mut text = serde_json::to_string_pretty(definition)?;
-    text.push('\n');
-    Ok(text)
+/// A definition cannot be printed: a fault of this program, which the test of `crds/` would find first.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// No JSON.
+    #[error("the definition is no JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Not readable as JSON.
+    #[error("the definition cannot be read back: {0}")]
+    Read(#[from] FormatError),
+    /// Not printable as YAML.
+    #[error("the definition cannot be printed: {0}")]
+    Print(#[from] EmitError),
+}
+
+/// One CRD as the text of a YAML file, in the stable order of its fields.
+pub fn manifest(definition: &CustomResourceDefinition) -> Result<String, ManifestError> {
+    let tree = format::parse(&serde_json::to_vec(definition)?, Format::Json)?;
+    let text = format::emit_with(&tree.branches, Format::Yaml, Indent { yaml: 2, json: None })?;
+    Ok(String::from_utf8_lossy(text.expose()).into_owned())
 }
