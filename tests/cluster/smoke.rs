@@ -128,6 +128,15 @@ async fn an_api_server_of_ones_own_can_be_frozen_killed_and_started_again() {
 }
 
 #[tokio::test]
+async fn the_oldest_supported_api_server_takes_our_definitions() {
+    let options = Options { api_server: vec!["--emulated-version=1.33".to_owned()], no_controller_manager: true };
+    let plane = ControlPlane::start(options).await;
+    let version = plane.client().await.apiserver_version().await.unwrap();
+    assert_eq!(version.emulation_minor.as_deref(), Some("33"), "{version:?}");
+    plane.install_crds();
+}
+
+#[tokio::test]
 async fn the_upstream_controller_opens_what_kubeseal_sealed_through_the_service_proxy() {
     // Of its own: the upstream controller watches every namespace.
     let plane = ControlPlane::start(Options::default()).await;
