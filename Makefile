@@ -31,8 +31,9 @@ up: ## an API server with the CRDs and the operator, until ctrl-C
 down: ## end an API server that `make up` left in the background
 	@tests/rig/down.sh
 
-bench: ## measure; the tables of docs/BENCHMARKS.md
-	cargo bench --locked
+bench: tools ## measure; the tables of docs/BENCHMARKS.md
+	cargo bench --locked --no-run
+	tests/rig/sandbox.sh cargo bench --locked --offline
 
 crds: ## write crds/ from the Rust types
 	cargo run --locked --quiet -- crds --output-dir crds

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::rig::control_plane::{ControlPlane, Options};
 use crate::rig::fault_http::FaultServer;
 use crate::rig::git_http::{self, Access, GitServer};
+use crate::rig::operator::Operator;
 use crate::rig::process::{Proc, command, run, run_ok};
 use crate::rig::sealed_controller::SealedController;
 use crate::rig::tls::{self, Ca};
@@ -126,28 +127,21 @@ async fn an_api_server_of_ones_own_can_be_frozen_killed_and_started_again() {
     assert_eq!(kept.data.unwrap()["a"], "b");
 }
 
-/// As little of the SealedSecret kind as the upstream controller needs.
-const SEALED_SECRET_CRD: &str = "apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: sealedsecrets.bitnami.com}
-spec:
-  group: bitnami.com
-  scope: Namespaced
-  names: {kind: SealedSecret, listKind: SealedSecretList, plural: sealedsecrets, singular: sealedsecret}
-  versions:
-  - name: v1alpha1
-    served: true
-    storage: true
-    subresources: {status: {}}
-    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-";
+#[tokio::test]
+async fn the_oldest_supported_api_server_takes_our_definitions() {
+    let options = Options { api_server: vec!["--emulated-version=1.33".to_owned()], no_controller_manager: true };
+    let plane = ControlPlane::start(options).await;
+    let version = plane.client().await.apiserver_version().await.unwrap();
+    assert_eq!(version.emulation_minor.as_deref(), Some("33"), "{version:?}");
+    plane.install_crds();
+}
 
 #[tokio::test]
 async fn the_upstream_controller_opens_what_kubeseal_sealed_through_the_service_proxy() {
     // Of its own: the upstream controller watches every namespace.
     let plane = ControlPlane::start(Options::default()).await;
-    plane.apply(SEALED_SECRET_CRD);
-    run_ok(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]), b"");
+    // Our definition of the kind: it must suit the controller that it came from.
+    plane.install_crds();
     let controller = SealedController::start(&plane, "kube-system", &["--kubeclient-qps=-1"]).await;
 
     let secret = "apiVersion: v1
@@ -270,6 +264,18 @@ async fn a_child_is_stopped_by_term_and_its_output_is_kept() {
         if child.stdout().contains("bye") { Ok(()) } else { Err(child.output()) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_operator_starts_serves_and_stops_cleanly() {
+    let cluster = rig::cluster();
+    let namespace = cluster.namespace("smoke-operator").await;
+    cluster.install_crds();
+    let operator = Operator::start(&cluster.kubeconfig, &namespace, &[]).await;
+    operator.wait_ready().await;
+    assert!(operator.metrics().await.contains("# EOF"));
+    let status = operator.stop().await;
+    assert_eq!(status.code(), Some(0), "{}", operator.process.tail(20));
 }
 
 #[test]

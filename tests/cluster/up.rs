@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::rig::control_plane::{ControlPlane, Options};
-use crate::rig::{process, tools};
+use crate::rig::{ports, process, tools};
 
 /// The namespace that the operator takes as its own.
 const NAMESPACE: &str = "latchwork-system";
@@ -28,11 +28,12 @@ async fn up() {
 
     let mut operator = process::operator(&plane.kubeconfig);
     // Its log is what a person wants to see.
-    operator.env("POD_NAMESPACE", NAMESPACE).stdin(Stdio::null());
+    let (main, metrics) = (format!("127.0.0.1:{}", ports::free()), format!("127.0.0.1:{}", ports::free()));
+    operator.args(["--namespace", NAMESPACE, "--listen", &main, "--listen-metrics", &metrics]).stdin(Stdio::null());
     let mut operator = operator.spawn().unwrap();
     println!("\nThe API server is up, with the operator beside it. In another shell:\n");
     println!("    export KUBECONFIG={}\n", kubeconfig.display());
-    println!("ctrl-C ends both.");
+    println!("The operator serves http://{main} (/healthz, /readyz) and http://{metrics}/metrics. ctrl-C ends all.\n");
     tokio::task::spawn_blocking(move || operator.wait()).await.unwrap().unwrap();
     println!("The operator has ended; the API server stays until ctrl-C.");
     std::future::pending::<()>().await;

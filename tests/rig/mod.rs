@@ -18,6 +18,7 @@ pub mod git_http;
 pub mod http1;
 pub mod in_pod;
 pub mod moto;
+pub mod operator;
 pub mod ports;
 pub mod process;
 pub mod scratch;

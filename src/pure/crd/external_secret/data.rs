@@ -113,6 +113,8 @@ pub enum NullBytePolicy {
 }
 
 /// Many entries of the Secret.
+// The first rule says "at most one" without a list: the API server estimates the cost of a loop per item of an unbounded
+// array, and refuses the whole definition.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
