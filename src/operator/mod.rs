@@ -9,6 +9,7 @@ pub mod logging;
 pub mod metrics;
 pub mod part;
 pub mod run;
+pub mod sealed_secret;
 pub mod settings;
 
 use part::MakePart;

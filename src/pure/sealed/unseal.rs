@@ -47,6 +47,14 @@ impl Hints {
         self.young.get(digest).or_else(|| self.old.get(digest))
     }
 
+    /// What is known about the values of one object, as a map of its own: the shared one is then free for others.
+    pub fn for_object(&self, object: &SealedSecret) -> Self {
+        let texts = object.spec.encrypted_data.0.values().chain(&object.spec.data);
+        let digests = texts.filter_map(|text| Some(Blob::parse(&blob::decode(text).ok()?).ok()?.digest()));
+        let young = digests.filter_map(|digest| Some((digest, self.get(&digest)?.clone()))).collect();
+        Self { young, old: HashMap::new() }
+    }
+
     /// Remembers what a call of [`open_entries`] or [`unseal`] found.
     pub fn remember(&mut self, found: &[Found]) {
         for Found { digest, key, .. } in found {
