@@ -15,4 +15,4 @@ pub mod settings;
 use part::MakePart;
 
 /// Every kind that the operator reconciles.
-pub const KINDS: &[MakePart] = &[];
+pub const KINDS: &[MakePart] = &[sealed_secret::part];

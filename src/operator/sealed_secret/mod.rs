@@ -164,7 +164,7 @@ impl Sealed {
         // Hints are read under a short lock by a copy of what this object needs: the whole map stays shared.
         let hints = self.hints.read().unwrap_or_else(PoisonError::into_inner).for_object(object.object.as_ref().ok()?);
         let opened = tokio::task::spawn_blocking(move || {
-            object.object.as_ref().ok().map(|object| unseal_with(object, &keys, &hints, options))
+            object.object.as_ref().ok().map(|object| unseal_with(object, &keys, &hints, Timestamp::now(), options))
         });
         let opened = opened.await.ok().flatten()?;
         if let Ok(unsealed) = &opened {
