@@ -9,9 +9,10 @@ pub mod logging;
 pub mod metrics;
 pub mod part;
 pub mod run;
+pub mod sealed_secret;
 pub mod settings;
 
 use part::MakePart;
 
 /// Every kind that the operator reconciles.
-pub const KINDS: &[MakePart] = &[];
+pub const KINDS: &[MakePart] = &[sealed_secret::part];

@@ -1,9 +1,11 @@
 //! What the operator can be told. Every field has a flag and a variable on the command line.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::adapters::k8s::lease::Timing;
+use crate::pure::sealed::KeyOrder;
 
 /// Settings of one operator process.
 #[derive(Clone, Debug)]
@@ -47,6 +49,30 @@ pub struct SealingSettings {
     pub key_renew_period: std::time::Duration,
     /// Common name of the certificate.
     pub my_cn: String,
+    /// Which time makes a key the current one.
+    pub key_order: KeyOrder,
+    /// A key older than this is renewed at start; `None` for the period alone.
+    pub key_cutoff: Option<jiff::Timestamp>,
+    /// More labels on generated key Secrets.
+    pub key_labels: BTreeMap<String, String>,
+    /// Annotations on generated key Secrets.
+    pub key_annotations: BTreeMap<String, String>,
+    /// Opens the deprecated `spec.data`, too.
+    pub deprecated_data: bool,
+    /// Writes the status of SealedSecrets.
+    pub update_status: bool,
+    /// Restores Secrets that were edited or deleted.
+    pub repair: bool,
+    /// Deletes the Secret of a SealedSecret that is gone, instead of leaving that to Kubernetes.
+    pub old_gc: bool,
+    /// Only SealedSecrets with these labels; empty for all.
+    pub label_selector: String,
+    /// Requests per second and caller of the HTTP endpoints that open values.
+    pub rate_limit: u32,
+    /// How many more such requests a rested caller may make at once.
+    pub rate_limit_burst: u32,
+    /// Lets the Secret types pass that make the control plane mint a credential.
+    pub allow_token_types: bool,
 }
 
 impl Default for SealingSettings {
@@ -58,6 +84,18 @@ impl Default for SealingSettings {
             key_ttl: std::time::Duration::from_secs(3650 * DAY),
             key_renew_period: std::time::Duration::from_secs(30 * DAY),
             my_cn: String::new(),
+            key_order: KeyOrder::default(),
+            key_cutoff: None,
+            key_labels: BTreeMap::new(),
+            key_annotations: BTreeMap::new(),
+            deprecated_data: true,
+            update_status: true,
+            repair: true,
+            old_gc: false,
+            label_selector: String::new(),
+            rate_limit: 2,
+            rate_limit_burst: 2,
+            allow_token_types: false,
         }
     }
 }

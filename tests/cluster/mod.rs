@@ -2,5 +2,6 @@
 
 mod deploy;
 mod election;
+mod sealed_secret;
 mod smoke;
 mod up;

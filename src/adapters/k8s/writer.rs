@@ -6,6 +6,7 @@ use super::client::{ApiError, Cluster};
 use super::lease::Leadership;
 use super::secrets::{decode, path, segment};
 use crate::pure::desired::{DesiredSecret, ObservedSecret, SecretAction, WriteMode};
+use crate::pure::sealed::generate::KeySecret;
 
 /// See the module's text.
 #[derive(Clone)]
@@ -64,6 +65,16 @@ impl Writer {
             }
         };
         decode(&what, &body)
+    }
+
+    /// Creates the Secret of a new sealing key under a name that the server completes, and returns that name.
+    pub async fn create_sealing_key(&self, key: &KeySecret) -> Result<String, ApiError> {
+        self.must_lead()?;
+        let what = format!("the sealing key Secret in {}", key.namespace());
+        let path = path(key.namespace(), None);
+        let body =
+            self.cluster.raw(&what, Method::POST, &path, Some("application/json"), key.manifest().to_vec()).await?;
+        decode(&what, &body).map(|secret| secret.name)
     }
 
     /// Deletes exactly the object with this UID. One that is gone already is fine; one that was replaced is a conflict.

@@ -1,12 +1,18 @@
 //! A new sealing key, exactly of the incumbent's kind, so that either controller can use what the other made.
 
+use std::collections::BTreeMap;
+
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
+use super::keys::ACTIVE;
 use super::pem;
+use crate::pure::desired::SEALING_KEY_LABEL;
 
 /// What to generate.
 #[derive(Clone, Debug)]
@@ -27,6 +33,57 @@ pub struct Generated {
     pub key_pem: Zeroizing<String>,
     /// `tls.crt`.
     pub cert_pem: String,
+}
+
+/// The Secret that holds a new sealing key. Beside what passes the guards this is the only Secret that is ever written:
+/// the guards refuse its label, which must not come out of anybody's content.
+pub struct KeySecret {
+    namespace: String,
+    manifest: Zeroizing<Vec<u8>>,
+}
+
+impl KeySecret {
+    /// Where it belongs.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The manifest as JSON.
+    pub fn manifest(&self) -> &[u8] {
+        &self.manifest
+    }
+}
+
+impl Generated {
+    /// The Secret, as the incumbent makes it: named by the server after `prefix`, labelled active. `labels` and
+    /// `annotations` are what an administrator wants on it besides.
+    pub fn into_secret(
+        self,
+        namespace: &str,
+        prefix: &str,
+        labels: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> KeySecret {
+        let mut labels = labels.clone();
+        labels.insert(SEALING_KEY_LABEL.into(), ACTIVE.into());
+        let head = serde_json::json!({ "generateName": prefix, "namespace": namespace, "labels": labels, "annotations": annotations });
+        let key = Zeroizing::new(STANDARD.encode(self.key_pem.as_bytes()));
+        let cert = STANDARD.encode(self.cert_pem.as_bytes());
+        // One piece with room for all, so that no copy of the key is left behind by growing.
+        let mut manifest = Zeroizing::new(Vec::with_capacity(1024 + key.len() + cert.len()));
+        for part in [
+            r#"{"apiVersion":"v1","kind":"Secret","type":"kubernetes.io/tls","metadata":"#,
+            &head.to_string(),
+            r#","data":{"tls.crt":""#,
+            &cert,
+            r#"","tls.key":""#,
+            &key,
+            r#""}}"#,
+        ] {
+            manifest.extend_from_slice(part.as_bytes());
+        }
+        KeySecret { namespace: namespace.into(), manifest }
+    }
 }
 
 /// A key could not be generated.
@@ -128,6 +185,17 @@ mod tests {
             let mut keys = SealingKeys::new();
             assert_eq!(keys.add_pem("k", made.key_pem.as_bytes(), Some(made.cert_pem.as_bytes())), Ok(None));
             assert!(keys.current().is_some());
+
+            let labels = BTreeMap::from([("a".into(), "b".into()), (SEALING_KEY_LABEL.into(), "other".into())]);
+            let secret = made.into_secret("ns", "sealed-secrets-key", &labels, &BTreeMap::new());
+            let json: serde_json::Value = serde_json::from_slice(secret.manifest()).expect("JSON");
+            assert_eq!(json["metadata"]["generateName"], "sealed-secrets-key");
+            assert_eq!(json["metadata"]["labels"][SEALING_KEY_LABEL], ACTIVE, "cannot be overridden");
+            assert_eq!(json["metadata"]["labels"]["a"], "b");
+            let stored = crate::pure::desired::ObservedSecret::from_json(secret.manifest()).expect("a Secret");
+            let entry = |name: &str| stored.data.get(name).map(|value| value.expose().to_vec()).unwrap_or_default();
+            let (key, cert) = (entry("tls.key"), entry("tls.crt"));
+            assert_eq!(keys.add_pem("again", &key, Some(&cert)), Ok(None));
         }
         assert!(matches!(generate(&NewKey { bits: 1024, ..new_key("") }).err(), Some(GenerateError::Size(1024))));
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`scope`]: what an item is bound to; [`blob`]: the wire format; [`item`]: one value sealed or opened.
 //! - [`pem`], [`keys`]: the sealing keys of a cluster; [`generate`]: a new one.
-//! - [`legacy`], [`render`], [`diagnose`], [`unseal`]: a whole object, and why it did not open.
+//! - [`manifest`], [`legacy`], [`render`], [`diagnose`], [`unseal`]: a whole object, and why it did not open.
 //! - [`decide`]: what to do about its Secret, and what to say afterwards; [`inventory`]: which key opens what.
 //! - [`reseal`]: an object sealed to another key; [`rate`]: the limit of the HTTP endpoints.
 //!
@@ -16,6 +16,7 @@ pub mod inventory;
 pub mod item;
 pub mod keys;
 pub mod legacy;
+pub mod manifest;
 pub mod pem;
 pub mod rate;
 pub mod render;

@@ -5,23 +5,47 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use jiff::Timestamp;
+
 use super::unseal::EntryFailure;
 use crate::pure::crd::sealed_secret::SecretTemplate;
 use crate::pure::secret::{Plaintext, SecretData};
+use crate::pure::template::{Environment, Options, Template, Value};
 
-/// The data of the Secret, or what failed in which entry.
-pub fn render(template: &SecretTemplate, mut data: SecretData) -> Result<SecretData, BTreeMap<String, EntryFailure>> {
+/// The data of the Secret, or what failed in which entry. `now` is what the template function of that name gives.
+pub fn render(
+    template: &SecretTemplate,
+    mut data: SecretData,
+    now: Timestamp,
+) -> Result<SecretData, BTreeMap<String, EntryFailure>> {
     let Some(entries) = &template.data else { return Ok(data) };
+    let dot = context(entries, &data);
+    // Random functions draw from the library's system generator, as the seal itself does (see `item`): templates that
+    // use them give new output each time whatever the source is.
+    let random = SystemRandom::new();
+    let mut failed = false;
+    let mut fill = |bytes: &mut [u8]| failed |= random.fill(bytes).is_err();
+    let subsecond = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+    let mut environment = Environment::new((now.as_second(), subsecond), &mut fill);
+
     let mut rendered = SecretData::new();
     let mut failures = BTreeMap::new();
     for (name, text) in entries {
         let Some(text) = text else { continue };
-        match render_one(text) {
+        let value = Template::parse(name, text, &Options::default())
+            .and_then(|template| template.render(&dot, &mut environment))
+            .map_err(|error| EntryFailure::Template(error.to_string()));
+        match value {
             Ok(value) if data.get(name).is_none() => drop(rendered.insert(name.as_str(), value)),
             // Not used, and yet attempted: the incumbent reports a broken template under a shadowed name too.
             Ok(_) => {}
             Err(failure) => drop(failures.insert(name.clone(), failure)),
         }
+    }
+    if failed {
+        let failure = || EntryFailure::Template("no random bytes from the system".into());
+        failures.extend(entries.keys().map(|name| (name.clone(), failure())));
     }
     if !failures.is_empty() {
         return Err(failures);
@@ -37,9 +61,13 @@ pub fn render(template: &SecretTemplate, mut data: SecretData) -> Result<SecretD
     Ok(data)
 }
 
-fn render_one(text: &str) -> Result<Plaintext, EntryFailure> {
-    if text.contains("{{") {
-        return Err(EntryFailure::Template("templates in spec.template.data are not supported yet".into()));
+/// What templates see: the opened values, and the raw text of entries that have no opened value.
+fn context(entries: &BTreeMap<String, Option<String>>, data: &SecretData) -> Value {
+    let mut all = data.duplicate();
+    for (name, text) in entries {
+        if let (Some(text), None) = (text, data.get(name)) {
+            all.insert(name.as_str(), Plaintext::copy_of(text.as_bytes()));
+        }
     }
-    Ok(Plaintext::copy_of(text.as_bytes()))
+    Value::string_map(all.iter().map(|(name, value)| (name.to_owned(), value)))
 }

@@ -18,6 +18,10 @@ use crate::pure::desired::{GuardPolicy, ObservedSecret, SecretAction, WriteMode}
 use crate::pure::error::{Explain, Retry};
 use crate::pure::secret::{Plaintext, SecretData};
 
+fn now() -> jiff::Timestamp {
+    "2026-06-01T12:00:00Z".parse().expect("time")
+}
+
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sealed")
 }
@@ -51,7 +55,7 @@ fn what_kubeseal_seals_opens() {
         ["strict.yaml", "strict.json", "namespace-wide.yaml", "cluster-wide.yaml", "old-key.yaml", "two-keys.yaml"]
     {
         let object = vector(&format!("sealed/{path}"));
-        let unsealed = unseal(&object, &keys, &Hints::default()).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let unsealed = unseal(&object, &keys, &Hints::default(), now()).unwrap_or_else(|e| panic!("{path}: {e}"));
         let (secret, _) = unsealed.into_candidate();
         assert_eq!(text(&secret.data, "password"), Some("correct horse"), "{path}");
         assert_eq!(secret.data.get("bin").map(Plaintext::expose), Some(&[0u8, 0xff, 0x80][..]), "{path}");
@@ -96,18 +100,19 @@ fn raw_items_open_under_their_scope_only() {
 fn the_deprecated_form_opens_and_can_be_turned_off() {
     let keys = vector_keys(&["current"]);
     let mut object = vector("sealed/deprecated.json");
-    let (secret, _) = unseal(&object, &keys, &Hints::default()).expect("opens").into_candidate();
+    let (secret, _) = unseal(&object, &keys, &Hints::default(), now()).expect("opens").into_candidate();
     assert_eq!(text(&secret.data, "password"), Some("correct horse"));
     assert_eq!(secret.kind, "example.com/kind");
     assert_eq!(secret.labels.get("app").map(String::as_str), Some("web"));
-    let off = unseal_with(&object, &keys, &Hints::default(), UnsealOptions { deprecated_data: false, explain: true });
+    let off =
+        unseal_with(&object, &keys, &Hints::default(), now(), UnsealOptions { deprecated_data: false, explain: true });
     assert!(off.err().expect("refused").to_string().contains("deprecated"));
     object.spec.encrypted_data.0.insert("a".into(), "b".into());
-    let both = unseal(&object, &keys, &Hints::default()).err().expect("refused");
+    let both = unseal(&object, &keys, &Hints::default(), now()).err().expect("refused");
     assert!(both.to_string().contains("at the same time"));
     object.spec.encrypted_data.0.clear();
     object.spec.data = Some(String::new());
-    let empty = unseal(&object, &keys, &Hints::default()).err().expect("refused");
+    let empty = unseal(&object, &keys, &Hints::default(), now()).err().expect("refused");
     assert_eq!(empty.to_string(), "no key could decrypt secret");
 }
 
@@ -171,7 +176,7 @@ fn strict(spec: serde_json::Value) -> SealedSecret {
 }
 
 fn failed(object: &SealedSecret, keys: &SealingKeys) -> UnsealError {
-    unseal(object, keys, &Hints::default()).err().expect("fails")
+    unseal(object, keys, &Hints::default(), now()).err().expect("fails")
 }
 
 #[test]
@@ -246,16 +251,16 @@ fn a_remembered_key_and_a_siblings_key_are_tried_first() {
     let keys = keys(&[0, 1, 2]);
     let object = strict(json!({ "encryptedData": { "a": sealed(0, Scope::Strict, "n", "s", "v") } }));
     let mut hints = Hints::default();
-    let unsealed = unseal(&object, &keys, &hints).expect("opens");
+    let unsealed = unseal(&object, &keys, &hints, now()).expect("opens");
     hints.remember(unsealed.found());
     let found = unsealed.found().first().expect("one").clone();
     assert_eq!(hints.get(&found.digest), Some(keys.by_name("k0").expect("k0").fingerprint()));
-    assert!(unseal(&object, &keys, &hints).is_ok());
+    assert!(unseal(&object, &keys, &hints, now()).is_ok());
     // A hint for a key that has left is only a hint.
     let mut fewer = keys.clone();
     assert!(fewer.remove("k0"));
     assert_eq!(
-        unseal(&object, &fewer, &hints).err().map(|e| e.to_string()),
+        unseal(&object, &fewer, &hints, now()).err().map(|e| e.to_string()),
         Some("no key could decrypt secret (a)".into())
     );
 }
@@ -266,11 +271,32 @@ fn template_data_follows_the_incumbents_rules() {
         "template": { "data": { "plain": "text", "both": "from template", "gone": null } },
         "encryptedData": { "both": sealed(0, Scope::Strict, "n", "s", "sealed"), "gone": sealed(0, Scope::Strict, "n", "s", "x") },
     }));
-    let (secret, _) = unseal(&object, &keys(&[0]), &Hints::default()).expect("opens").into_candidate();
+    let (secret, _) = unseal(&object, &keys(&[0]), &Hints::default(), now()).expect("opens").into_candidate();
     let entries: Vec<_> = secret.data.names().collect();
     assert_eq!(entries, ["both", "plain"]);
     assert_eq!(text(&secret.data, "both"), Some("sealed"));
     assert_eq!(text(&secret.data, "plain"), Some("text"));
+}
+
+#[test]
+fn template_data_is_rendered_from_opened_values_and_sibling_text() {
+    let template = json!({ "data": {
+        "url": "postgres://{{ .user }}:{{ index . \"pass-word\" | urlquery }}@{{ .host }}/{{ .missing }}",
+        "host": "db.example", "raw": "{{ .url }}",
+        "shadowed": "{{ .user.name }}",
+    } });
+    let sealed_value = |value: &str| sealed(0, Scope::Strict, "n", "s", value);
+    let entries = json!({ "user": sealed_value("u"), "pass-word": sealed_value("p w") });
+    let mut spec = json!({ "template": template, "encryptedData": entries });
+    let error = failed(&strict(spec.clone()), &keys(&[0]));
+    assert!(error.to_string().starts_with("template: shadowed:1:"), "{error}");
+    assert!(error.to_string().ends_with("(shadowed)"), "{error}");
+    spec["template"]["data"].as_object_mut().expect("map").remove("shadowed");
+    let (secret, _) = unseal(&strict(spec), &keys(&[0]), &Hints::default(), now()).expect("renders").into_candidate();
+    assert_eq!(text(&secret.data, "url"), Some("postgres://u:p+w@db.example/<no value>"));
+    // Never another template's output, only its text.
+    assert!(text(&secret.data, "raw").is_some_and(|raw| raw.starts_with("postgres://{{ .user }}")));
+    assert_eq!(secret.data.len(), 5);
 }
 
 #[test]
@@ -356,7 +382,7 @@ fn live(annotations: serde_json::Value, owner: Option<&str>, data: serde_json::V
 
 fn decided(spec: serde_json::Value, live: Option<&ObservedSecret>) -> Result<SecretAction, Failure> {
     let object = strict(spec);
-    let unsealed = unseal(&object, &keys(&[0]), &Hints::default()).expect("opens");
+    let unsealed = unseal(&object, &keys(&[0]), &Hints::default(), now()).expect("opens");
     decide(&object, unsealed, live, &GuardPolicy { namespace: Some("n".into()), ..Default::default() })
 }
 

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::blob::{self, Blob, BlobDigest, IllegalBase64};
 use super::diagnose::{Cause, diagnose};
 use super::item::{self, OpenFailure};
@@ -45,6 +47,14 @@ impl Hints {
     /// The key that opened this value.
     pub fn get(&self, digest: &BlobDigest) -> Option<&KeyFingerprint> {
         self.young.get(digest).or_else(|| self.old.get(digest))
+    }
+
+    /// What is known about the values of one object, as a map of its own: the shared one is then free for others.
+    pub fn for_object(&self, object: &SealedSecret) -> Self {
+        let texts = object.spec.encrypted_data.0.values().chain(&object.spec.data);
+        let digests = texts.filter_map(|text| Some(Blob::parse(&blob::decode(text).ok()?).ok()?.digest()));
+        let young = digests.filter_map(|digest| Some((digest, self.get(&digest)?.clone()))).collect();
+        Self { young, old: HashMap::new() }
     }
 
     /// Remembers what a call of [`open_entries`] or [`unseal`] found.
@@ -237,9 +247,14 @@ pub fn object_scope(object: &SealedSecret) -> Scope {
     object.metadata.annotations.as_ref().map_or(Scope::Strict, Scope::of)
 }
 
-/// Opens and renders with the drop-in defaults.
-pub fn unseal(object: &SealedSecret, keys: &SealingKeys, hints: &Hints) -> Result<Unsealed, UnsealError> {
-    unseal_with(object, keys, hints, UnsealOptions::default())
+/// Opens and renders with the drop-in defaults. `now` is for templates that ask for the time.
+pub fn unseal(
+    object: &SealedSecret,
+    keys: &SealingKeys,
+    hints: &Hints,
+    now: Timestamp,
+) -> Result<Unsealed, UnsealError> {
+    unseal_with(object, keys, hints, now, UnsealOptions::default())
 }
 
 /// Opens and renders.
@@ -247,6 +262,7 @@ pub fn unseal_with(
     object: &SealedSecret,
     keys: &SealingKeys,
     hints: &Hints,
+    now: Timestamp,
     options: UnsealOptions,
 ) -> Result<Unsealed, UnsealError> {
     let template = template(object)?;
@@ -274,7 +290,7 @@ pub fn unseal_with(
             finalizers: template.metadata.finalizers.clone(),
             owners: vec![],
             immutable: template.immutable,
-            data: render::render(template, opened.data).map_err(UnsealError::Entries)?,
+            data: render::render(template, opened.data, now).map_err(UnsealError::Entries)?,
         },
     };
     Ok(Unsealed { candidate, skip_owner, found: opened.found })

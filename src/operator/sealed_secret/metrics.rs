@@ -1,0 +1,165 @@
+//! The incumbent's series, under its names.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::operator::metrics::Metrics;
+use crate::pure::crd::sealed_secret::{SYNCED, SealedSecret};
+use crate::pure::queue::ObjectKey;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    reason: &'static str,
+    namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConditionLabels {
+    namespace: String,
+    name: String,
+    condition: &'static str,
+    ss_app_kubernetes_io_instance: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    revision: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    path: &'static str,
+    code: u16,
+    method: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    path: &'static str,
+    method: String,
+}
+
+/// The series.
+pub(super) struct SealedMetrics {
+    requests: Counter,
+    errors: Family<ErrorLabels, Counter>,
+    conditions: Family<ConditionLabels, Gauge>,
+    http: Family<RequestLabels, Counter>,
+    http_seconds: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    /// Labels under which each object has its condition, to take them away with it.
+    series: Mutex<HashMap<ObjectKey, ConditionLabels>>,
+}
+
+impl SealedMetrics {
+    pub(super) fn register(metrics: &Metrics) -> Self {
+        /// client_golang's default buckets, in seconds.
+        const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+        let this = Self {
+            requests: Counter::default(),
+            errors: Family::default(),
+            conditions: Family::default(),
+            http: Family::default(),
+            http_seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            series: Mutex::default(),
+        };
+        metrics.with(|registry| {
+            let registry = registry.sub_registry_with_prefix("sealed_secrets_controller");
+            let build = Family::<BuildLabels, Gauge>::default();
+            build.get_or_create(&BuildLabels { revision: env!("CARGO_PKG_VERSION") }).set(0);
+            registry.register("build_info", "Build information", build);
+            registry.register("unseal_requests", "Passes over SealedSecrets", this.requests.clone());
+            registry.register("unseal_errors", "Failed passes by reason and namespace", this.errors.clone());
+            registry.register(
+                "condition_info",
+                "Condition of a SealedSecret: 1 true, -1 false, 0 unknown",
+                this.conditions.clone(),
+            );
+            registry.register("http_requests", "HTTP requests by path, code and method", this.http.clone());
+            registry.register("http_request_duration_seconds", "Duration of HTTP requests", this.http_seconds.clone());
+        });
+        this
+    }
+
+    pub(super) fn requested(&self) {
+        self.requests.inc();
+    }
+
+    pub(super) fn failed(&self, reason: &'static str, namespace: &str) {
+        self.errors.get_or_create(&ErrorLabels { reason, namespace: namespace.into() }).inc();
+    }
+
+    /// Sets the condition of an object.
+    pub(super) fn observe(&self, key: &ObjectKey, object: &SealedSecret, synced: bool) {
+        let instance = object.metadata.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/instance"));
+        let labels = ConditionLabels {
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            condition: SYNCED,
+            ss_app_kubernetes_io_instance: instance.cloned().unwrap_or_default(),
+        };
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = series.insert(key.clone(), labels.clone());
+        if let Some(old) = old.filter(|old| *old != labels) {
+            self.conditions.remove(&old);
+        }
+        self.conditions.get_or_create(&labels).set(if synced { 1 } else { -1 });
+    }
+
+    /// Takes the series of a deleted object away.
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        if let Some(labels) = self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
+            self.conditions.remove(&labels);
+        }
+    }
+
+    /// Counts one HTTP request.
+    pub(super) fn served(&self, path: &'static str, method: &str, code: u16, took: Duration) {
+        let method = method.to_lowercase();
+        self.http_seconds.get_or_create(&DurationLabels { path, method: method.clone() }).observe(took.as_secs_f64());
+        self.http.get_or_create(&RequestLabels { path, code, method }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_have_the_incumbents_names_and_go_with_their_object() {
+        let metrics = Metrics::new();
+        let sealed = SealedMetrics::register(&metrics);
+        let object: SealedSecret = serde_json::from_value(serde_json::json!({
+            "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "spec": { "encryptedData": {} },
+            "metadata": { "name": "s", "namespace": "n", "labels": { "app.kubernetes.io/instance": "i" } },
+        }))
+        .unwrap();
+        let key = ObjectKey::new("n", "s");
+        sealed.requested();
+        sealed.failed("unseal", "n");
+        sealed.observe(&key, &object, false);
+        sealed.served("/v1/verify", "POST", 409, Duration::from_millis(7));
+        let text = metrics.render().unwrap();
+        let condition = "sealed_secrets_controller_condition_info{namespace=\"n\",name=\"s\",condition=\"Synced\",ss_app_kubernetes_io_instance=\"i\"}";
+        for line in [
+            &format!("{condition} -1"),
+            "sealed_secrets_controller_unseal_requests_total 1",
+            "sealed_secrets_controller_unseal_errors_total{reason=\"unseal\",namespace=\"n\"} 1",
+            concat!("sealed_secrets_controller_build_info{revision=\"", env!("CARGO_PKG_VERSION"), "\"} 0"),
+            "sealed_secrets_controller_http_requests_total{path=\"/v1/verify\",code=\"409\",method=\"post\"} 1",
+            "sealed_secrets_controller_http_request_duration_seconds_bucket{le=\"0.01\",path=\"/v1/verify\",method=\"post\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} missing in\n{text}");
+        }
+        sealed.observe(&key, &object, true);
+        assert!(metrics.render().unwrap().contains(&format!("{condition} 1")));
+        sealed.forget(&key);
+        assert!(!metrics.render().unwrap().contains(condition));
+    }
+}

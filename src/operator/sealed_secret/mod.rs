@@ -1,0 +1,344 @@
+//! `SealedSecret`: observe, decide, act, report. What is decided is in `pure::sealed`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+
+use super::driver::{Driver, Reconcile};
+use super::part::{Context, Part};
+use crate::adapters::k8s::events::{EventKind, Note};
+use crate::adapters::k8s::watch::{self, Change, Entry, Scope, SecretMeta, Store};
+use crate::adapters::k8s::writer::Written;
+use crate::adapters::k8s::{ApiError, secrets, status};
+use crate::pure::crd::sealed_secret::SealedSecret;
+use crate::pure::desired::{GuardPolicy, SecretAction};
+use crate::pure::error::{Explain, Retry};
+use crate::pure::queue::{Finish, Lane, ObjectKey};
+use crate::pure::sealed::decide::{Failure, Outcome, conclude, decide};
+use crate::pure::sealed::unseal::{UnsealOptions, unseal_with};
+use crate::pure::sealed::{Hints, UnsealError, Unsealed};
+
+mod http;
+mod keys;
+mod metrics;
+
+use keys::KeyRing;
+use metrics::SealedMetrics;
+
+const KIND: &str = "SealedSecret";
+
+/// Component of the events, as the incumbent's users filter by it.
+const COMPONENT: &str = "sealed-secrets";
+
+/// What the reconciler, the watches and the endpoints share.
+struct Sealed {
+    context: Arc<Context>,
+    driver: Arc<Driver>,
+    store: Arc<Store<SealedSecret>>,
+    keys: Arc<KeyRing>,
+    hints: RwLock<Hints>,
+    /// Version of each Secret after our last look or write: a watch event about that very version is no news.
+    known: Mutex<HashMap<ObjectKey, String>>,
+    metrics: SealedMetrics,
+}
+
+/// Makes the part.
+pub fn part(context: &Arc<Context>) -> Part {
+    let sealed = Arc::new(Sealed {
+        context: context.clone(),
+        driver: Driver::new(KIND),
+        store: Arc::new(Store::default()),
+        keys: Arc::new(KeyRing::new(context)),
+        hints: RwLock::default(),
+        known: Mutex::default(),
+        metrics: SealedMetrics::register(&context.metrics),
+    });
+    let ready = {
+        let sealed = sealed.clone();
+        Arc::new(move || match (sealed.store.is_settled(), sealed.keys.ready()) {
+            (true, ready) => ready,
+            (false, _) => Err("the first list of SealedSecrets has not arrived".to_owned()),
+        })
+    };
+    let on_secret = {
+        let sealed = sealed.clone();
+        move |change: &Change<'_, SecretMeta>| sealed.secret_changed(change)
+    };
+    Part {
+        driver: sealed.driver.clone(),
+        reconciler: sealed.clone(),
+        tasks: vec![
+            Box::pin(watch_objects(sealed.clone())),
+            Box::pin(keys::watch_keys(context.clone(), sealed.keys.clone())),
+            Box::pin(keys::maintain(context.clone(), sealed.keys.clone())),
+            Box::pin(requeue_on_new_keys(sealed.clone())),
+        ],
+        ready,
+        on_secret: context.settings.sealing.repair.then(|| Box::new(on_secret) as _),
+        routes: Some(http::routes(sealed)),
+    }
+}
+
+async fn watch_objects(sealed: Arc<Sealed>) {
+    let scope = Scope { labels: sealed.context.settings.sealing.label_selector.clone(), ..sealed.context.scope() };
+    let on = {
+        let sealed = sealed.clone();
+        move |change: Change<'_, SealedSecret>| sealed.object_changed(&change)
+    };
+    let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
+    watch::objects(cluster, scope, sealed.store.clone(), on, stop).await;
+}
+
+/// When the set of keys changes, everything that is not in force gets another chance at once.
+async fn requeue_on_new_keys(sealed: Arc<Sealed>) {
+    let mut changes = sealed.keys.changes();
+    while changes.changed().await.is_ok() {
+        for key in sealed.store.keys_where(|_, entry| !in_force(entry)) {
+            sealed.driver.add(key, Lane::Change);
+        }
+    }
+}
+
+/// Whether the status says that the present generation is in force.
+fn in_force(entry: &Entry<SealedSecret>) -> bool {
+    let status = entry.object.as_ref().ok().and_then(|object| object.status.as_ref());
+    status.is_some_and(|status| {
+        status.observed_generation == entry.meta.generation && status.synced().is_some_and(|c| c.status == "True")
+    })
+}
+
+impl Sealed {
+    fn object_changed(&self, change: &Change<'_, SealedSecret>) {
+        let key = change.key.clone();
+        match (change.old, change.new) {
+            // After a restart most objects are in force: those that are not go first.
+            (None, Some(new)) => self.driver.add(key, if in_force(new) { Lane::Refresh } else { Lane::Change }),
+            (Some(old), Some(new)) => {
+                let (old, new) = (&old.meta, &new.meta);
+                let same = old.uid == new.uid
+                    && old.generation == new.generation
+                    && old.annotations == new.annotations
+                    && old.deletion_timestamp.is_some() == new.deletion_timestamp.is_some();
+                if !same {
+                    self.driver.add(key, Lane::Change);
+                }
+            }
+            (_, None) => self.driver.add(key, Lane::Change),
+        }
+    }
+
+    fn secret_changed(&self, change: &Change<'_, SecretMeta>) {
+        if self.store.get(change.key).is_none() {
+            return;
+        }
+        let version = change.new.and_then(|entry| entry.object.as_ref().ok()).map(|meta| &meta.resource_version);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = match (version, known.get(change.key)) {
+            (Some(version), Some(known)) => version != known,
+            // Gone, and not known to be there: that is how we left it.
+            (None, None) => false,
+            _ => true,
+        };
+        drop(known);
+        if news {
+            self.driver.add(change.key.clone(), Lane::Change);
+        }
+    }
+
+    fn remember_version(&self, key: &ObjectKey, version: Option<&str>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match version {
+            Some(version) => drop(known.insert(key.clone(), version.to_owned())),
+            None => drop(known.remove(key)),
+        }
+    }
+
+    /// Opens on a thread of its own: one entry costs milliseconds of pure computation.
+    async fn unseal(&self, object: Arc<Entry<SealedSecret>>) -> Option<Result<Unsealed, UnsealError>> {
+        let keys = self.keys.current_set();
+        let options = UnsealOptions { deprecated_data: self.context.settings.sealing.deprecated_data, explain: true };
+        // Hints are read under a short lock by a copy of what this object needs: the whole map stays shared.
+        let hints = self.hints.read().unwrap_or_else(PoisonError::into_inner).for_object(object.object.as_ref().ok()?);
+        let opened = tokio::task::spawn_blocking(move || {
+            object.object.as_ref().ok().map(|object| unseal_with(object, &keys, &hints, Timestamp::now(), options))
+        });
+        let opened = opened.await.ok().flatten()?;
+        if let Ok(unsealed) = &opened {
+            self.hints.write().unwrap_or_else(PoisonError::into_inner).remember(unsealed.found());
+        }
+        Some(opened)
+    }
+
+    async fn act(&self, key: &ObjectKey, entry: &Arc<Entry<SealedSecret>>) -> Result<Outcome, Stop> {
+        let Ok(object) = &entry.object else { return Err(Stop::Finish(Finish::Stuck)) };
+        let unsealed = match self.unseal(entry.clone()).await {
+            Some(Ok(unsealed)) => unsealed,
+            Some(Err(error)) => return Ok(Outcome::Failed(error.into())),
+            None => return Err(Stop::Finish(Finish::Failed)),
+        };
+        let live = secrets::get(&self.context.cluster, &key.namespace, &key.name).await?;
+        let policy = GuardPolicy {
+            namespace: Some(key.namespace.clone()),
+            allow_token_types: self.context.settings.sealing.allow_token_types,
+        };
+        let action = match decide(object, unsealed, live.as_ref(), &policy) {
+            Ok(action) => action,
+            Err(failure) => {
+                self.remember_version(key, live.as_ref().map(|live| live.resource_version.as_str()));
+                return Ok(Outcome::Failed(failure));
+            }
+        };
+        if matches!(action, SecretAction::Keep) {
+            self.remember_version(key, live.as_ref().map(|live| live.resource_version.as_str()));
+            return Ok(Outcome::Kept);
+        }
+        match self.context.writer.carry_out(&action).await {
+            Ok(Written::Stored(stored)) => {
+                self.remember_version(key, Some(&stored.resource_version));
+                Ok(Outcome::Written)
+            }
+            Ok(Written::Kept | Written::Deleted) => Ok(Outcome::Kept),
+            Err(error) if error.is_conflict() => Err(Stop::Finish(Finish::Again)),
+            // A refusal belongs into the status; a server that is away does not, since it is no property of the object.
+            Err(error @ (ApiError::Invalid { .. } | ApiError::Denied { .. })) => {
+                Ok(Outcome::Failed(Failure::api(object, &error.to_string(), error.retry())))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn report(&self, key: &ObjectKey, object: &SealedSecret, outcome: &Outcome) -> Result<(), Stop> {
+        if let Outcome::Failed(failure) = outcome {
+            self.metrics.failed(failure.metric(), &key.namespace);
+            tracing::warn!(object = %key, reason = failure.reason(), "{}", failure.line());
+        }
+        let report = conclude(object, outcome, Timestamp::now());
+        if let Some(event) = report.event {
+            self.context.events.record(Note {
+                about: reference(object),
+                kind: if event.warning { EventKind::Warning } else { EventKind::Normal },
+                reason: event.reason.into(),
+                message: event.message,
+                component: COMPONENT,
+            });
+        }
+        self.metrics.observe(key, object, matches!(outcome, Outcome::Kept | Outcome::Written));
+        let Some(new) = report.status.filter(|_| self.context.settings.sealing.update_status) else { return Ok(()) };
+        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
+        let written =
+            status::replace::<SealedSecret>(&self.context.cluster, &key.namespace, &key.name, version, &new).await;
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            // The object moved on: its newer version is on its way through the watch.
+            Err(error) if error.is_conflict() => Err(Stop::Finish(Finish::FailedFor(Duration::from_millis(500)))),
+            Err(error) => {
+                self.metrics.failed("status", &key.namespace);
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn gone(&self, key: &ObjectKey) -> Finish {
+        self.driver.forget(key);
+        self.metrics.forget(key);
+        self.remember_version(key, None);
+        if !self.context.settings.sealing.old_gc {
+            return Finish::Settled(None);
+        }
+        // The incumbent's old way: only a Secret that a SealedSecret controls, so that no foreign one is lost.
+        let deleted = async {
+            let Some(live) = secrets::get(&self.context.cluster, &key.namespace, &key.name).await? else {
+                return Ok(());
+            };
+            if live.controller().is_none_or(|owner| owner.kind != KIND) {
+                return Ok(());
+            }
+            self.context.writer.delete(&live.namespace, &live.name, &live.uid).await
+        };
+        match deleted.await {
+            Ok(()) => Finish::Settled(None),
+            Err(error) => Stop::from(error).finish(key),
+        }
+    }
+}
+
+/// A pass that ended without an outcome for the object.
+enum Stop {
+    Finish(Finish),
+    Api(ApiError),
+}
+
+impl From<ApiError> for Stop {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl Stop {
+    fn finish(self, key: &ObjectKey) -> Finish {
+        match self {
+            Self::Finish(finish) => finish,
+            Self::Api(ApiError::NotLeading) => Finish::Failed,
+            Self::Api(error) => {
+                tracing::warn!(object = %key, reason = error.reason(), "{}", error.line());
+                finish_of(error.retry())
+            }
+        }
+    }
+}
+
+fn finish_of(retry: Retry) -> Finish {
+    match retry {
+        Retry::OnChange => Finish::Stuck,
+        Retry::Backoff => Finish::Failed,
+        Retry::After(wait) => Finish::FailedFor(wait),
+    }
+}
+
+#[async_trait]
+impl Reconcile for Sealed {
+    async fn reconcile(&self, key: &ObjectKey, _lane: Lane) -> Finish {
+        self.metrics.requested();
+        let Some(entry) = self.store.get(key) else { return self.gone(key).await };
+        let object = match &entry.object {
+            Ok(object) => object,
+            Err(why) => {
+                self.metrics.failed("fetch", "");
+                tracing::warn!(object = %key, reason = "Unreadable", "the SealedSecret cannot be read: {why}");
+                return Finish::Stuck;
+            }
+        };
+        if entry.meta.deletion_timestamp.is_some() {
+            return Finish::Settled(None);
+        }
+        let outcome = match self.act(key, &entry).await {
+            Ok(outcome) => outcome,
+            Err(stop) => return stop.finish(key),
+        };
+        if let Err(stop) = self.report(key, object, &outcome).await {
+            return stop.finish(key);
+        }
+        match outcome {
+            Outcome::Kept | Outcome::Written => Finish::Settled(None),
+            Outcome::Failed(failure) => finish_of(failure.retry()),
+        }
+    }
+}
+
+fn reference(object: &SealedSecret) -> ObjectReference {
+    let meta = &object.metadata;
+    ObjectReference {
+        api_version: Some("bitnami.com/v1alpha1".into()),
+        kind: Some(KIND.into()),
+        name: meta.name.clone(),
+        namespace: meta.namespace.clone(),
+        uid: meta.uid.clone(),
+        resource_version: meta.resource_version.clone(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,67 @@
+//! One SealedSecret from the text of a request or a file.
+
+use serde_json::Value;
+
+use crate::pure::crd::sealed_secret::SealedSecret;
+use crate::pure::error::one_line;
+
+/// A text that is not exactly one SealedSecret. The message quotes nothing of it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the message of each variant is its documentation")]
+pub enum ManifestError {
+    #[error("the text is not UTF-8")]
+    NotText,
+    #[error("the text is neither JSON nor YAML{0}")]
+    Syntax(String),
+    #[error("the text holds several documents, and one is wanted")]
+    Several,
+    #[error("unexpected resource type: {0}")]
+    Kind(String),
+    #[error("the SealedSecret cannot be read: its metadata do not have the right types")]
+    Shape,
+}
+
+/// Reads exactly one SealedSecret in JSON or YAML.
+pub fn read_one(text: &[u8]) -> Result<SealedSecret, ManifestError> {
+    let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
+    let value = parse(text)?;
+    let word = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+    if (word("apiVersion"), word("kind")) != ("bitnami.com/v1alpha1", "SealedSecret") {
+        return Err(ManifestError::Kind(one_line(&format!("{}, Kind={}", word("apiVersion"), word("kind")))));
+    }
+    serde_json::from_value(value).map_err(|_| ManifestError::Shape)
+}
+
+fn parse(text: &str) -> Result<Value, ManifestError> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(value);
+    }
+    let mut documents = serde_saphyr::from_multiple::<Value>(text).map_err(|e| {
+        ManifestError::Syntax(e.location().map(|l| format!(" (line {})", l.line())).unwrap_or_default())
+    })?;
+    documents.retain(|document| !document.is_null());
+    match (documents.pop(), documents.is_empty()) {
+        (Some(value), true) => Ok(value),
+        (None, _) => Err(ManifestError::Syntax(": it is empty".into())),
+        (Some(_), false) => Err(ManifestError::Several),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_one_sealed_secret_is_read() {
+        let json = r#"{"apiVersion":"bitnami.com/v1alpha1","kind":"SealedSecret","metadata":{"name":"a"},"spec":{"encryptedData":{}}}"#;
+        assert_eq!(read_one(json.as_bytes()).expect("reads").metadata.name.as_deref(), Some("a"));
+        let yaml = "---\napiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: a}\nspec: {encryptedData: {}}\n";
+        assert!(read_one(yaml.as_bytes()).is_ok());
+        assert_eq!(read_one(format!("{yaml}{yaml}").as_bytes()).err(), Some(ManifestError::Several));
+        let kind = read_one(br#"{"apiVersion":"v1","kind":"Secret"}"#).err().map(|e| e.to_string());
+        assert_eq!(kind.as_deref(), Some("unexpected resource type: v1, Kind=Secret"));
+        for bad in [&b"\xff"[..], b"", b"a: [", b"just text", b"{\"a\":"] {
+            assert!(read_one(bad).is_err());
+        }
+    }
+}
