@@ -1,6 +1,6 @@
 //! Tokens of a template. The token kinds and the texts of errors follow Go's text/template/parse.
 
-use super::runes::{self, decode, is_digit, is_letter, is_print};
+use super::runes::{self, code_point, decode, is_digit, is_letter, is_print};
 
 /// Kind of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,16 +107,6 @@ fn left_marker(bytes: &[u8]) -> bool {
 
 fn right_marker(bytes: &[u8]) -> bool {
     matches!(bytes, [first, b'-', ..] if SPACES.contains(first))
-}
-
-/// `%#U` of a character, as in "bad character U+0040 '@'".
-fn code_point(c: Option<char>) -> String {
-    match c {
-        // What Go prints for its end-of-input rune, -1.
-        None => "U+FFFFFFFFFFFFFFFF".to_owned(),
-        Some(c) if is_print(c) => format!("U+{:04X} '{c}'", c as u32),
-        Some(c) => format!("U+{:04X}", c as u32),
-    }
 }
 
 impl<'t> Lexer<'t> {
@@ -339,7 +329,7 @@ impl<'t> Lexer<'t> {
                 self.emit(Kind::RightParen)
             }
             c if c.is_ascii() && is_print(c) => self.emit(Kind::Char),
-            c => self.error(format!("unrecognized character in action: {}", code_point(Some(c)))),
+            c => self.error(format!("unrecognized character in action: {}", code_point(c))),
         }
     }
 
@@ -370,7 +360,8 @@ impl<'t> Lexer<'t> {
     }
 
     fn bad_character(&mut self) -> Token {
-        let c = self.peek();
+        // At the end of the input the lexer never comes here: that is a terminator.
+        let c = self.peek().unwrap_or(runes::REPLACEMENT);
         self.error(format!("bad character {}", code_point(c)))
     }
 

@@ -122,6 +122,11 @@ pub(super) fn quoted(bytes: &[u8]) -> String {
     String::from_utf8_lossy(out.as_slice()).into_owned()
 }
 
+/// `%#U` of a character: `U+0040 '@'`.
+pub(super) fn code_point(c: char) -> String {
+    if is_print(c) { format!("U+{:04X} '{c}'", c as u32) } else { format!("U+{:04X}", c as u32) }
+}
+
 /// `strconv.CanBackquote`.
 pub(super) fn can_backquote(bytes: &[u8]) -> bool {
     runes(bytes).all(|(_, c, width, valid)| {

@@ -2,8 +2,19 @@
 //! the clock and the random source of [`Environment`].
 
 mod builtins;
+mod cases;
+mod dates;
+mod dicts;
+mod encoding;
+mod json;
+mod lists;
+mod numbers;
 pub(super) mod objects;
+mod paths;
+mod random;
+mod reflection;
 pub(crate) mod semver;
+mod strings;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -144,15 +155,30 @@ fn table(groups: &[&'static [Function]]) -> Table {
     groups.iter().flat_map(|group| group.iter()).map(|function| (function.name, function)).collect()
 }
 
-const SEALED: &[&[Function]] = &[builtins::TABLE, semver::TABLE];
-const EXTERNAL: &[&[Function]] = &[builtins::TABLE, semver::TABLE];
+/// sprig's groups; after Go's own functions, which they may hide.
+const SEALED: &[&[Function]] = &[
+    builtins::TABLE,
+    strings::TABLE,
+    cases::TABLE,
+    encoding::TABLE,
+    numbers::TABLE,
+    lists::TABLE,
+    dicts::TABLE,
+    reflection::TABLE,
+    json::TABLE,
+    dates::TABLE,
+    paths::TABLE,
+    random::TABLE,
+    semver::TABLE,
+];
+const EXTERNAL: &[&[Function]] = &[encoding::EXTERNAL];
 
 fn of(flavour: Flavour) -> &'static Table {
     static TABLES: [OnceLock<Table>; 2] = [OnceLock::new(), OnceLock::new()];
     let [sealed, external] = &TABLES;
     match flavour {
         Flavour::Sealed => sealed.get_or_init(|| table(SEALED)),
-        Flavour::External => external.get_or_init(|| table(EXTERNAL)),
+        Flavour::External => external.get_or_init(|| table(&[SEALED, EXTERNAL].concat())),
     }
 }
 
