@@ -2,6 +2,7 @@
 
 mod deploy;
 mod election;
+mod outage;
 mod sealed_secret;
 mod smoke;
 mod up;
