@@ -335,3 +335,18 @@ pub(in crate::pure) fn emit_entry(items: &[Item], unit: &Option<String>) -> Resu
     let inner = out.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).unwrap_or_default();
     Ok(Plaintext::copy_of(inner.trim_ascii()))
 }
+
+/// A value for insertion in braces or brackets, on one line, in JSON's syntax.
+pub(in crate::pure) fn emit_element(node: &Node) -> Result<Plaintext, EmitError> {
+    let mut out = Zeroizing::new(Vec::new());
+    match &node.value {
+        Value::Map(items) => json_items(&mut out, items, true, 1, &Unit::Inline, "")?,
+        Value::List(items) => json_items(&mut out, items, false, 1, &Unit::Inline, "")?,
+        Value::Scalar(scalar) => {
+            let entry = String::from("(the value)");
+            let text = json_scalar(scalar).ok_or(EmitError::NotFinite { format: Format::Json, entry })?;
+            out.extend_from_slice(text.expose());
+        }
+    }
+    Ok(Plaintext::copy_of(&out))
+}

@@ -11,6 +11,7 @@ mod emit;
 mod ini;
 mod json;
 mod number;
+pub mod place;
 pub mod splice;
 mod tree;
 mod yaml;

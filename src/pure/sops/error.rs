@@ -56,6 +56,8 @@ pub enum SopsError {
     OneDocument { target: Format, documents: usize },
     #[error("what was written does not read back as what was meant, so nothing is written")]
     NotVerified,
+    #[error(".sops.yaml: {what}")]
+    Rules { what: String },
     #[error("{path}: {what}")]
     Path { path: String, what: &'static str },
     #[error("the file has no MAC")]
@@ -90,6 +92,7 @@ impl Explain for SopsError {
             Self::CommentPlace { .. } | Self::CommentMatches | Self::OneDocument { .. } => "FormatMismatch",
             Self::NotVerified => "NotVerified",
             Self::Path { .. } => "InvalidPath",
+            Self::Rules { .. } => "InvalidRules",
             Self::Emit(_) => "FormatMismatch",
         }
     }
@@ -132,6 +135,7 @@ impl Explain for SopsError {
             Self::OneDocument { .. } => "split the file, or write YAML".into(),
             Self::NotVerified => "report this with a file without secrets that shows it".into(),
             Self::Path { .. } => String::new(),
+            Self::Rules { .. } => "correct the rules".into(),
             Self::Emit(_) => "choose another output format".into(),
         }
     }

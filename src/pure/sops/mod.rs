@@ -19,6 +19,7 @@ mod error;
 mod metadata;
 mod open;
 mod pattern;
+pub mod rules;
 mod seal;
 mod selector;
 mod stream;

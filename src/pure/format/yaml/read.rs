@@ -184,8 +184,11 @@ impl<'s> Reader<'s> {
             Vec::new()
         };
         self.pending = held;
-        if found.range.start < self.cursor {
-            found.range = self.cursor..self.cursor;
+        if found.range.is_empty() && matches!(found.event, Event::Scalar(..)) {
+            // The parser puts a missing value before the colon.
+            let colon = self.skip(b" \t\r\n").filter(|at| self.text.as_bytes().get(*at) == Some(&b':'));
+            let at = colon.map_or(found.range.start.max(self.cursor), |colon| colon + 1);
+            found.range = at..at;
         }
         let value = self.node(found, layout, depth)?;
         Ok(Entry { key, key_span: key_node.span, value })
