@@ -25,7 +25,7 @@ pub enum EmitError {
 }
 
 /// Options of the printer, from `.sops.yaml` `stores` and `--indent`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Indent {
     /// Columns per level in YAML.
     pub yaml: usize,
@@ -58,7 +58,8 @@ pub fn emit_with(branches: &[Branch], format: Format, indent: Indent) -> Result<
             }
         }
         Format::Json => {
-            json_items(&mut out, first, true, 1, indent.json, "")?;
+            let unit = indent.json.map_or("\t".to_owned(), |blanks| " ".repeat(blanks));
+            json_items(&mut out, first, true, 1, &Unit::Lines(unit), "")?;
             out.push(b'\n');
         }
         Format::Dotenv => dotenv_items(&mut out, first)?,
@@ -99,6 +100,11 @@ fn yaml_items(out: &mut Vec<u8>, items: &[Item], column: usize, step: usize) {
 /// Prints an item whose indentation stands already.
 fn yaml_item(out: &mut Vec<u8>, item: &Item, column: usize, step: usize) {
     match item {
+        Item::Comment(comment) if comment.element => {
+            out.extend_from_slice(b"- ");
+            out.extend_from_slice(comment.text.expose());
+            out.push(b'\n');
+        }
         Item::Comment(comment) => {
             for (index, line) in comment.text.expose().split(|byte| *byte == b'\n').enumerate() {
                 if index > 0 {
@@ -147,11 +153,24 @@ fn yaml_value(out: &mut Vec<u8>, node: &Node, column: usize, step: usize, in_map
     }
 }
 
-fn json_indent(out: &mut Vec<u8>, depth: usize, indent: Option<usize>) {
-    out.push(b'\n');
-    match indent {
-        None => out.extend(std::iter::repeat_n(b'\t', depth)),
-        Some(blanks) => out.extend(std::iter::repeat_n(b' ', depth * blanks)),
+/// What a level of JSON is indented by.
+enum Unit {
+    /// All on one line.
+    Inline,
+    /// A line per item.
+    Lines(String),
+}
+
+impl Unit {
+    fn of(unit: Option<&str>) -> Self {
+        unit.map_or(Self::Inline, |unit| Self::Lines(unit.to_owned()))
+    }
+}
+
+fn json_indent(out: &mut Vec<u8>, depth: usize, unit: &Unit) {
+    if let Unit::Lines(unit) = unit {
+        out.push(b'\n');
+        (0..depth).for_each(|_| out.extend_from_slice(unit.as_bytes()));
     }
 }
 
@@ -160,22 +179,28 @@ fn json_items(
     items: &[Item],
     map: bool,
     depth: usize,
-    indent: Option<usize>,
+    unit: &Unit,
     path: &str,
 ) -> Result<(), EmitError> {
     out.push(if map { b'{' } else { b'[' });
     let mut first = true;
     for item in items {
+        let element;
         let (name, node) = match item {
+            Item::Comment(comment) if comment.element => {
+                let text = Value::Scalar(Scalar::Text(comment.text.duplicate()));
+                element = Node::new(comment.span.clone(), text, Layout::default());
+                (None, &element)
+            }
             Item::Comment(_) => continue,
             Item::Entry(entry) => (Some(entry.key.as_str()), &entry.value),
             Item::Element(element) => (None, &element.value),
         };
         if !first {
-            out.push(b',');
+            out.extend_from_slice(if matches!(unit, Unit::Inline) { b", " } else { b"," });
         }
         first = false;
-        json_indent(out, depth, indent);
+        json_indent(out, depth, unit);
         let path = join(path, name);
         if let Some(name) = name {
             out.extend_from_slice(quote(name.as_bytes()).expose());
@@ -188,12 +213,12 @@ fn json_items(
                 };
                 out.extend_from_slice(text.expose());
             }
-            Value::Map(items) => json_items(out, items, true, depth + 1, indent, &path)?,
-            Value::List(items) => json_items(out, items, false, depth + 1, indent, &path)?,
+            Value::Map(items) => json_items(out, items, true, depth + 1, unit, &path)?,
+            Value::List(items) => json_items(out, items, false, depth + 1, unit, &path)?,
         }
     }
     if !first {
-        json_indent(out, depth - 1, indent);
+        json_indent(out, depth - 1, unit);
     }
     out.push(if map { b'}' } else { b']' });
     Ok(())
@@ -284,4 +309,44 @@ fn flat_text(node: &Node, format: Format, entry: &str) -> Result<Plaintext, Emit
         Scalar::Time(value) => value.clone(),
         Scalar::Text(text) => return Ok(text.duplicate()),
     }))
+}
+
+/// The lines of top-level items, for insertion into a file in lines (all formats but JSON).
+pub(in crate::pure) fn emit_lines(
+    items: &[Item],
+    format: Format,
+    column: usize,
+    indent: Indent,
+) -> Result<Plaintext, EmitError> {
+    let mut out = Zeroizing::new(Vec::new());
+    match format {
+        Format::Dotenv => dotenv_items(&mut out, items)?,
+        Format::Ini => ini_items(&mut out, items)?,
+        _ => yaml_items(&mut out, items, column, indent.yaml),
+    }
+    Ok(Plaintext::copy_of(&out))
+}
+
+/// Entries for insertion between braces, in JSON's syntax, which is YAML's as well. `unit` indents one level; without
+/// it all stands on one line.
+pub(in crate::pure) fn emit_entry(items: &[Item], unit: &Option<String>) -> Result<Plaintext, EmitError> {
+    let mut out = Zeroizing::new(Vec::new());
+    json_items(&mut out, items, true, 1, &Unit::of(unit.as_deref()), "")?;
+    let inner = out.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).unwrap_or_default();
+    Ok(Plaintext::copy_of(inner.trim_ascii()))
+}
+
+/// A value for insertion in braces or brackets, on one line, in JSON's syntax.
+pub(in crate::pure) fn emit_element(node: &Node) -> Result<Plaintext, EmitError> {
+    let mut out = Zeroizing::new(Vec::new());
+    match &node.value {
+        Value::Map(items) => json_items(&mut out, items, true, 1, &Unit::Inline, "")?,
+        Value::List(items) => json_items(&mut out, items, false, 1, &Unit::Inline, "")?,
+        Value::Scalar(scalar) => {
+            let entry = String::from("(the value)");
+            let text = json_scalar(scalar).ok_or(EmitError::NotFinite { format: Format::Json, entry })?;
+            out.extend_from_slice(text.expose());
+        }
+    }
+    Ok(Plaintext::copy_of(&out))
 }

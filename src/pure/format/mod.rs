@@ -11,13 +11,16 @@ mod emit;
 mod ini;
 mod json;
 mod number;
+pub mod place;
 pub mod splice;
 mod tree;
 mod yaml;
 
 pub use detect::{DocumentSpan, split_documents};
 pub use emit::{EmitError, Indent, emit, emit_with};
+pub(in crate::pure) use emit::{emit_entry, emit_lines};
 pub use number::{float_text, parse_int};
+pub(in crate::pure) use tree::duplicate_item;
 pub use tree::{Branch, Comment, Element, Entry, Item, Layout, Node, Scalar, Span, Tree, Value, line_of};
 pub use yaml::time;
 

@@ -1,5 +1,7 @@
 //! Writing changed nodes over the spans they came from, and nothing else.
 
+use std::collections::HashSet;
+
 use zeroize::Zeroizing;
 
 use super::json::scalar_text as json_scalar;
@@ -15,11 +17,32 @@ pub struct Edit {
     pub text: Plaintext,
 }
 
-/// A value that the format cannot say (a non-finite number in JSON).
+/// Something that cannot be written at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unwritable {
-    /// Offset of the value.
+    /// Offset in the source.
     pub at: usize,
+    /// What it is.
+    pub what: What,
+}
+
+/// What cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A non-finite number in JSON.
+    Number,
+    /// A comment that must become a list element inside brackets.
+    Comment,
+}
+
+/// What becomes of a YAML alias whose anchor changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aliases {
+    /// It stays: it still stands for what the anchor holds.
+    Keep,
+    /// It is replaced by its value where that differs from what the anchor holds afterwards (a value is encrypted under
+    /// its own path, so a copy is another ciphertext).
+    Expand,
 }
 
 /// Applies edits to the part `range` of `source`. Edits must lie in the range and must not overlap; an edit inside an
@@ -41,12 +64,42 @@ pub fn apply(source: &[u8], range: Span, mut edits: Vec<Edit>) -> Plaintext {
 }
 
 /// The edits that write every changed node and comment of a branch.
-pub fn changes(branch: &Branch, source: &[u8], format: Format) -> Result<Vec<Edit>, Unwritable> {
+pub fn changes(branch: &Branch, source: &[u8], format: Format, aliases: Aliases) -> Result<Vec<Edit>, Unwritable> {
     let part = source.get(branch.span.clone()).unwrap_or_default();
     let crlf = part.windows(2).any(|pair| pair == b"\r\n");
-    let mut writer = Writer { source, format, end: branch.span.end, crlf, step: indent_step(part), edits: Vec::new() };
+    let mut changed = HashSet::new();
+    if aliases == Aliases::Expand {
+        changed_spans(&branch.items, &mut changed);
+    }
+    let step = indent_step(part);
+    let mut writer = Writer { source, format, end: branch.span.end, crlf, step, changed, edits: Vec::new() };
     writer.items(&branch.items)?;
     Ok(writer.edits)
+}
+
+/// The text of a scalar that replaces another one on the same line, with the same room.
+pub(in crate::pure) fn scalar_over(scalar: &Scalar, layout: Layout, format: Format) -> Option<Plaintext> {
+    let writer =
+        Writer { source: &[], format, end: 0, crlf: false, step: 2, changed: HashSet::new(), edits: Vec::new() };
+    writer.scalar(scalar, layout, &(0..0)).ok()
+}
+
+/// Starts of the changed scalars that stand in the source themselves.
+fn changed_spans(items: &[Item], out: &mut HashSet<usize>) {
+    for item in items {
+        let node = match item {
+            Item::Comment(_) => continue,
+            Item::Entry(entry) => &entry.value,
+            Item::Element(element) => &element.value,
+        };
+        match &node.value {
+            Value::Map(items) | Value::List(items) => changed_spans(items, out),
+            Value::Scalar(_) if node.changed => {
+                out.insert(node.span.start);
+            }
+            Value::Scalar(_) => {}
+        }
+    }
 }
 
 /// The bytes that the entry `index` of `items` takes, so that without them the rest still reads the same. `end` is where
@@ -73,16 +126,24 @@ struct Writer<'s> {
     end: usize,
     crlf: bool,
     step: usize,
+    /// Where scalars change, if aliases of them are to be expanded.
+    changed: HashSet<usize>,
     edits: Vec<Edit>,
 }
 
 impl Writer<'_> {
     fn items(&mut self, items: &[Item]) -> Result<(), Unwritable> {
-        for item in items {
+        for (index, item) in items.iter().enumerate() {
             match item {
+                Item::Comment(comment) if comment.element => {
+                    self.element_comment(comment, items.get(index + 1..).unwrap_or_default(), items)?;
+                }
                 Item::Comment(comment) if comment.changed => self.comment(comment),
                 Item::Comment(_) => {}
-                Item::Entry(entry) => self.node(&entry.value)?,
+                Item::Entry(entry) => {
+                    self.node(&entry.value)?;
+                    self.header_comment(items, index, &entry.value);
+                }
                 Item::Element(element) => self.node(&element.value)?,
             }
         }
@@ -90,9 +151,13 @@ impl Writer<'_> {
     }
 
     fn node(&mut self, node: &Node) -> Result<(), Unwritable> {
+        if node.layout.alias {
+            if self.is_stale(node) {
+                self.edits.push(Edit { span: node.span.clone(), text: flow_text(node) });
+            }
+            return Ok(());
+        }
         match &node.value {
-            // What stands under an alias was written at its anchor.
-            _ if node.layout.alias => Ok(()),
             Value::Map(items) | Value::List(items) => self.items(items),
             Value::Scalar(scalar) if node.changed => {
                 let text = self.scalar(scalar, node.layout, &node.span)?;
@@ -106,13 +171,76 @@ impl Writer<'_> {
         }
     }
 
+    /// Whether what an alias stands for differs from what its anchor holds afterwards.
+    fn is_stale(&self, node: &Node) -> bool {
+        let in_items = |items: &[Item]| {
+            items.iter().any(|item| match item {
+                Item::Comment(_) => false,
+                Item::Entry(entry) => self.is_stale(&entry.value),
+                Item::Element(element) => self.is_stale(&element.value),
+            })
+        };
+        match &node.value {
+            _ if self.changed.is_empty() => false,
+            Value::Map(items) | Value::List(items) => in_items(items),
+            Value::Scalar(_) => node.changed || self.changed.contains(&node.span.start),
+        }
+    }
+
+    /// A comment in the header of a block scalar (`key: | # comment`) is inside the span that the new value takes: it is
+    /// written again behind the value.
+    fn header_comment(&mut self, items: &[Item], index: usize, node: &Node) {
+        let before = index.checked_sub(1).and_then(|before| items.get(before));
+        let Some(Item::Comment(comment)) = before else { return };
+        let inside = node.changed && comment.span.start > node.span.start && comment.span.end <= node.span.end;
+        let marker: &[u8] = b" #";
+        if let (true, Some(edit)) = (inside, self.edits.last_mut()) {
+            edit.text = Plaintext::new([edit.text.expose(), marker, comment.text.expose()].concat());
+        }
+    }
+
+    /// A comment of a list that becomes an element: on its own line in place, one behind an item before that item.
+    fn element_comment(&mut self, comment: &Comment, rest: &[Item], items: &[Item]) -> Result<(), Unwritable> {
+        let unwritable = Unwritable { at: comment.span.start, what: What::Comment };
+        let element = |items: &[Item]| {
+            items.iter().find_map(|item| match item {
+                Item::Element(element) => Some((element.start, element.value.layout)),
+                _ => None,
+            })
+        };
+        let line_start = self
+            .source
+            .get(..comment.span.start)
+            .and_then(|b| b.iter().rposition(|b| *b == b'\n'))
+            .map_or(0, |at| at + 1);
+        let lead = self.source.get(line_start..comment.span.start).unwrap_or_default();
+        let (_, layout) = element(items).filter(|(_, layout)| !layout.flow).ok_or(unwritable)?;
+        let mut text = Vec::new();
+        if lead.iter().all(|byte| *byte == b' ') {
+            text.extend(std::iter::repeat_n(b' ', layout.indent));
+            text.extend_from_slice(b"- ");
+            text.extend_from_slice(comment.text.expose());
+            self.edits.push(Edit { span: line_start..comment.span.end, text: Plaintext::new(text) });
+            return Ok(());
+        }
+        let (next, _) = element(rest).ok_or(unwritable)?;
+        text.extend_from_slice(b"- ");
+        text.extend_from_slice(comment.text.expose());
+        text.extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
+        text.extend(std::iter::repeat_n(b' ', layout.indent));
+        self.edits.push(Edit { span: next..next, text: Plaintext::new(text) });
+        let blanks = lead.iter().rev().take_while(|byte| b" \t".contains(byte)).count();
+        self.edits.push(Edit { span: comment.span.start - blanks..comment.span.end, text: Plaintext::new(Vec::new()) });
+        Ok(())
+    }
+
     fn scalar(&self, scalar: &Scalar, layout: Layout, span: &Span) -> Result<Plaintext, Unwritable> {
         match self.format {
             Format::Yaml => {
                 let text = yaml_scalar(scalar, layout, Room { block: self.line_ends(span), step: self.step });
                 Ok(self.with_line_breaks(text))
             }
-            Format::Json => json_scalar(scalar).ok_or(Unwritable { at: span.start }),
+            Format::Json => json_scalar(scalar).ok_or(Unwritable { at: span.start, what: What::Number }),
             Format::Dotenv => Ok(dotenv::escape(plain_text(scalar).expose())),
             Format::Ini => Ok(ini::value_text(plain_text(scalar).expose())),
             Format::Binary => Ok(plain_text(scalar)),
@@ -183,4 +311,41 @@ fn indent_step(part: &[u8]) -> usize {
         line.get(width).filter(|byte| !byte.is_ascii_whitespace()).map(|_| width)
     });
     indents.filter(|width| *width > 0).min().map_or(4, |width| width.clamp(2, 8))
+}
+
+/// A node in braces and brackets on one line.
+fn flow_text(node: &Node) -> Plaintext {
+    fn write(node: &Node, out: &mut Vec<u8>) {
+        let layout = Layout { flow: true, indent: 0, alias: false };
+        let room = Room { block: false, step: 0 };
+        match &node.value {
+            Value::Scalar(scalar) => out.extend_from_slice(yaml_scalar(scalar, layout, room).expose()),
+            Value::Map(items) | Value::List(items) => {
+                let map = matches!(node.value, Value::Map(_));
+                out.push(if map { b'{' } else { b'[' });
+                let mut first = true;
+                for item in items {
+                    let value = match item {
+                        Item::Comment(_) => continue,
+                        Item::Entry(entry) => &entry.value,
+                        Item::Element(element) => &element.value,
+                    };
+                    if !std::mem::take(&mut first) {
+                        out.extend_from_slice(b", ");
+                    }
+                    if let Item::Entry(entry) = item {
+                        let key = yaml_scalar(&Scalar::text(entry.key.as_str()), layout, room);
+                        // The merge key must stay plain to stay one.
+                        out.extend_from_slice(if entry.key == "<<" { b"<<" } else { key.expose() });
+                        out.extend_from_slice(b": ");
+                    }
+                    write(value, out);
+                }
+                out.push(if map { b'}' } else { b']' });
+            }
+        }
+    }
+    let mut out = Zeroizing::new(Vec::new());
+    write(node, &mut out);
+    Plaintext::copy_of(&out)
 }

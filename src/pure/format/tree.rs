@@ -96,7 +96,7 @@ pub struct Comment {
     pub own_line: bool,
     /// Differs from the source and must be written.
     pub changed: bool,
-    /// In the source it is a list element (SOPS encrypts the comments of a list that way).
+    /// Is written as an element of its list: SOPS encrypts the comments of a list that way.
     pub element: bool,
 }
 
@@ -197,7 +197,8 @@ impl Value {
     }
 }
 
-fn duplicate_item(item: &Item) -> Item {
+/// A deep copy of an item.
+pub(in crate::pure) fn duplicate_item(item: &Item) -> Item {
     match item {
         Item::Comment(comment) => {
             Item::Comment(Comment { text: comment.text.duplicate(), span: comment.span.clone(), ..*comment })

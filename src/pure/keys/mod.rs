@@ -112,6 +112,42 @@ impl KeyRef {
     }
 }
 
+impl KeyRef {
+    /// The key of a text as flags, variables and rules name it: a recipient, a fingerprint, `arn[+role]`, a resource id,
+    /// `https://vault/keys/name[/version]`, `https://host/v1/engine/keys/name`, a key id.
+    ///
+    /// # Errors
+    /// A short text that says what is wrong.
+    pub fn of_text(kind: KeyKind, text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let bad = |what: &str| Err(format!("\"{text}\" is not {what}"));
+        Ok(match kind {
+            KeyKind::Age => Self::Age { recipient: text.to_owned() },
+            KeyKind::Pgp => Self::Pgp { fingerprint: text.split_whitespace().collect() },
+            KeyKind::Kms => {
+                let (arn, role) = text.split_once('+').unwrap_or((text, ""));
+                let (arn, role, context, profile) = (arn.to_owned(), role.to_owned(), vec![], String::new());
+                Self::Kms { arn, role, context, profile }
+            }
+            KeyKind::GcpKms => Self::GcpKms { resource_id: text.to_owned() },
+            KeyKind::Hckms => Self::Hckms { key_id: text.to_owned() },
+            KeyKind::AzureKv => {
+                let Some((vault_url, key)) = text.split_once("/keys/") else { return bad("a Key Vault key") };
+                let (name, version) = key.split_once('/').unwrap_or((key, ""));
+                Self::AzureKv { vault_url: vault_url.into(), name: name.into(), version: version.into() }
+            }
+            KeyKind::HcVault => {
+                let Some((address, path)) = text.split_once("/v1/") else { return bad("a transit key") };
+                let Some((engine, key)) = path.rsplit_once("/keys/") else { return bad("a transit key") };
+                if engine.is_empty() || key.is_empty() || key.contains('/') {
+                    return bad("a transit key");
+                }
+                Self::HcVault { address: address.into(), engine: engine.into(), key: key.into() }
+            }
+        })
+    }
+}
+
 /// The text by which SOPS compares, shows and removes keys.
 impl fmt::Display for KeyRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::pure::error::{Explain, Retry};
-use crate::pure::format::{EmitError, FormatError};
-use crate::pure::keys::{KeyRef, UnwrapError};
+use crate::pure::format::{EmitError, Format, FormatError};
+use crate::pure::keys::{KeyKind, KeyRef, UnwrapError};
 
 /// A file that could not be opened, sealed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +38,28 @@ pub enum SopsError {
     Type { entry: String, line: usize, kind: String },
     #[error("line {line}: entry {entry} is a number above the range of SOPS (64 bits with sign)")]
     NumberRange { entry: String, line: usize },
+    #[error("line {line}: a comment inside braces or brackets cannot be encrypted")]
+    CommentPlace { line: usize },
+    #[error("entry {entry}: the name is reserved for the metadata; the file may be encrypted already")]
+    AlreadyEncrypted { entry: String },
+    #[error("no recipients are given")]
+    NoRecipients,
+    #[error("key group {group} is empty")]
+    EmptyGroup { group: usize },
+    #[error("the threshold {threshold} does not fit {groups} key groups: it lies between 2 and their number")]
+    Threshold { threshold: usize, groups: usize },
+    #[error("the data key could not be encrypted to {kind} {key}: {what}")]
+    Wrap { kind: KeyKind, key: String, what: String },
+    #[error("an encrypted comment would match the pattern that keeps comments clear")]
+    CommentMatches,
+    #[error("{target} holds one document and the file has {documents}")]
+    OneDocument { target: Format, documents: usize },
+    #[error("what was written does not read back as what was meant, so nothing is written")]
+    NotVerified,
+    #[error(".sops.yaml: {what}")]
+    Rules { what: String },
+    #[error("{path}: {what}")]
+    Path { path: String, what: &'static str },
     #[error("the file has no MAC")]
     MacMissing,
     #[error("the MAC of the file cannot be read: the MAC or \"lastmodified\" was changed after encryption")]
@@ -64,6 +86,13 @@ impl Explain for SopsError {
             Self::MacMissing => "MacMissing",
             Self::MacDamaged | Self::MacMismatch => "MacMismatch",
             Self::MacIgnored => "MacIgnored",
+            Self::AlreadyEncrypted { .. } => "AlreadyEncrypted",
+            Self::NoRecipients | Self::EmptyGroup { .. } | Self::Threshold { .. } => "InvalidRecipients",
+            Self::Wrap { .. } => "WrapFailed",
+            Self::CommentPlace { .. } | Self::CommentMatches | Self::OneDocument { .. } => "FormatMismatch",
+            Self::NotVerified => "NotVerified",
+            Self::Path { .. } => "InvalidPath",
+            Self::Rules { .. } => "InvalidRules",
             Self::Emit(_) => "FormatMismatch",
         }
     }
@@ -97,6 +126,16 @@ impl Explain for SopsError {
                 "restore the file from history; if the change was meant, re-encrypt it with sops after a review".into()
             }
             Self::MacIgnored => "open the file with its MAC".into(),
+            Self::AlreadyEncrypted { .. } => "edit the encrypted file instead, or rename the entry".into(),
+            Self::NoRecipients | Self::EmptyGroup { .. } => "name at least one recipient in each group".into(),
+            Self::Threshold { .. } => "correct the threshold".into(),
+            Self::Wrap { .. } => "correct or remove the recipient".into(),
+            Self::CommentPlace { .. } => "put the comment on a line of its own outside".into(),
+            Self::CommentMatches => "choose a pattern that does not match base64 text".into(),
+            Self::OneDocument { .. } => "split the file, or write YAML".into(),
+            Self::NotVerified => "report this with a file without secrets that shows it".into(),
+            Self::Path { .. } => String::new(),
+            Self::Rules { .. } => "correct the rules".into(),
             Self::Emit(_) => "choose another output format".into(),
         }
     }

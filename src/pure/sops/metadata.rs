@@ -89,7 +89,7 @@ fn text_of(entry: &Entry) -> String {
     }
 }
 
-fn to_json_map(items: &[Item]) -> Map<String, Json> {
+pub(super) fn to_json_map(items: &[Item]) -> Map<String, Json> {
     items
         .iter()
         .filter_map(|item| match item {
@@ -298,14 +298,14 @@ const KINDS: [(&str, MakeKey); 7] = [
 ];
 
 /// Weakly typed reading of one map.
-struct Fields<'m>(&'m Map<String, Json>);
+pub(super) struct Fields<'m>(pub(super) &'m Map<String, Json>);
 
 impl<'m> Fields<'m> {
-    fn get(&self, name: &str) -> Option<&'m Json> {
+    pub(super) fn get(&self, name: &str) -> Option<&'m Json> {
         self.0.get(name).or_else(|| self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, v)| v))
     }
 
-    fn text(&self, name: &str) -> Result<String, SopsError> {
+    pub(super) fn text(&self, name: &str) -> Result<String, SopsError> {
         match self.get(name) {
             None | Some(Json::Null) => Ok(String::new()),
             Some(Json::String(text)) => Ok(text.clone()),
@@ -315,13 +315,13 @@ impl<'m> Fields<'m> {
         }
     }
 
-    fn number(&self, name: &str) -> Result<usize, SopsError> {
+    pub(super) fn number(&self, name: &str) -> Result<usize, SopsError> {
         let text = self.text(name)?;
         let what = || bad(format!("\"{name}\" is not a number"));
         if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| what()) }
     }
 
-    fn flag(&self, name: &str) -> Result<bool, SopsError> {
+    pub(super) fn flag(&self, name: &str) -> Result<bool, SopsError> {
         match self.get(name) {
             Some(Json::Bool(flag)) => Ok(*flag),
             _ => match self.text(name)?.as_str() {
@@ -332,7 +332,7 @@ impl<'m> Fields<'m> {
         }
     }
 
-    fn list(&self, name: &str) -> Result<Vec<&'m Map<String, Json>>, SopsError> {
+    pub(super) fn list(&self, name: &str) -> Result<Vec<&'m Map<String, Json>>, SopsError> {
         let what = || bad(format!("\"{name}\" is not a list of maps"));
         match self.get(name) {
             None | Some(Json::Null) => Ok(Vec::new()),
@@ -342,7 +342,7 @@ impl<'m> Fields<'m> {
         }
     }
 
-    fn pairs(&self, name: &str) -> Result<Vec<(String, String)>, SopsError> {
+    pub(super) fn pairs(&self, name: &str) -> Result<Vec<(String, String)>, SopsError> {
         match self.get(name) {
             None | Some(Json::Null) => Ok(Vec::new()),
             Some(Json::String(text)) if text.is_empty() => Ok(Vec::new()),

@@ -13,11 +13,14 @@
 //! # Ok(()) }
 //! ```
 
+mod block;
 mod cipher;
 mod error;
 mod metadata;
 mod open;
 mod pattern;
+pub mod rules;
+mod seal;
 mod selector;
 mod stream;
 mod value;
@@ -27,6 +30,7 @@ pub use error::{KeyReport, SopsError, Tried};
 pub use metadata::Metadata;
 pub use open::{MacPolicy, Opened, open, open_with_key, unlock};
 pub use pattern::Pattern;
+pub use seal::{CLAIMED_VERSION, Plan, Random, Wrap, reseal, rewrap, rotate, seal, wrap_local};
 pub use selector::{DEFAULT_UNENCRYPTED_SUFFIX, Selector};
 pub use stream::{Part, PartKind, parts};
 
@@ -128,5 +132,7 @@ pub(super) fn check(tree: &Tree) -> Result<(), SopsError> {
     Ok(())
 }
 
+#[cfg(test)]
+mod seal_tests;
 #[cfg(test)]
 mod tests;

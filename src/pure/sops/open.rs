@@ -5,10 +5,10 @@ use subtle::ConstantTimeEq;
 
 use super::cipher::{Cipher, CipherError};
 use super::error::{KeyReport, SopsError, Tried};
-use super::walk::{CommentLeaf, Leaf, Place, Visit, aad, walk};
+use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
 use super::{Document, carrier, metadata, value};
 use crate::pure::desired::Proof;
-use crate::pure::format::{self, Branch, Comment, EmitError, Format, Indent, Scalar, splice};
+use crate::pure::format::{self, Branch, Comment, Format, Indent, Scalar, splice};
 use crate::pure::keys::age::Identities;
 use crate::pure::keys::{DataKey, KeyRef, UnwrapError, Unwrapped, WrappedKey, shamir};
 use crate::pure::secret::Plaintext;
@@ -187,13 +187,9 @@ impl Visit for Opener<'_> {
     fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
         // A formatter may have put a blank behind the comment character.
         let text = comment.text.expose().trim_ascii_start();
-        // The parent's path, and the places where another reader may have hung the comment: outer levels, and the value
-        // before it. Authentication tells the right one. What opens at none is clear, as in files from before comments
-        // were encrypted.
-        let outer = (0..=place.path.len()).rev().filter_map(|length| place.path.get(..length));
-        let before = (1..=place.previous.len()).rev().filter_map(|length| place.previous.get(..length));
-        for path in outer.chain(before) {
-            match self.cipher.open_text(text, &aad(path)) {
+        // What opens at no place is clear, as in files from before comments were encrypted.
+        for aad in place.comment_aads() {
+            match self.cipher.open_text(text, &aad) {
                 Ok((text, _)) => return Ok(Some(CommentLeaf { text, element: false })),
                 Err(CipherError::NotEncrypted) => return Ok(None),
                 Err(CipherError::Damaged) => {}
@@ -262,8 +258,8 @@ impl Opened<'_> {
         if branch.items.is_empty() && self.branches.len() == 1 && !branch.flow && tree.format == Format::Yaml {
             return Ok(Plaintext::copy_of(b"{}\n"));
         }
-        let mut edits = splice::changes(branch, source, tree.format)
-            .map_err(|_| EmitError::NotFinite { format: tree.format, entry: "(a number)".into() })?;
+        let mut edits = splice::changes(branch, source, tree.format, splice::Aliases::Keep)
+            .map_err(|error| unwritable(error, source, tree.format))?;
         for (index, item) in original.items.iter().enumerate() {
             if metadata::is_metadata(item, carrier(self.document.format)) {
                 let span = splice::removal(source, &original.items, index, original.body_end, original.flow);

@@ -4,7 +4,10 @@
 use super::error::SopsError;
 use super::metadata::is_metadata;
 use super::selector::Selector;
-use crate::pure::format::{Branch, Comment, Element, Entry, Format, Item, Node, Scalar, Span, Value, line_of};
+use crate::pure::format::splice::{Unwritable, What};
+use crate::pure::format::{
+    Branch, Comment, Element, EmitError, Entry, Format, Item, Node, Scalar, Span, Value, line_of,
+};
 
 /// What is done with each leaf.
 pub(super) trait Visit {
@@ -40,13 +43,21 @@ pub(super) struct Place<'w> {
     source: &'w [u8],
     document: usize,
     /// Path of the value visited before this one, for comments that a reader hangs elsewhere.
-    pub previous: &'w [String],
+    previous: &'w [String],
 }
 
 impl Place<'_> {
     /// Additional data of the leaf: names joined and closed with colons.
     pub(super) fn aad(&self) -> String {
         aad(self.path)
+    }
+
+    /// Additional data under which a comment at this place may have been encrypted: that of its parent, and of the places
+    /// where another reader may have hung it (outer levels, and the value before it). Authentication tells the right one.
+    pub(super) fn comment_aads(&self) -> impl Iterator<Item = String> {
+        let outer = (0..=self.path.len()).rev().filter_map(|length| self.path.get(..length));
+        let before = (1..=self.previous.len()).rev().filter_map(|length| self.previous.get(..length));
+        outer.chain(before).map(aad)
     }
 
     /// Name for errors: document number from 1 where it is not the first, then the path.
@@ -60,7 +71,16 @@ impl Place<'_> {
     }
 }
 
-pub(super) fn aad(path: &[String]) -> String {
+/// The error of a value that could not be written, named by its line.
+pub(super) fn unwritable(error: Unwritable, source: &[u8], format: Format) -> SopsError {
+    let entry = format!("on line {}", line_of(source, error.at));
+    match error.what {
+        What::Number => EmitError::NotFinite { format, entry }.into(),
+        What::Comment => SopsError::CommentPlace { line: line_of(source, error.at) },
+    }
+}
+
+fn aad(path: &[String]) -> String {
     format!("{}:", path.join(":"))
 }
 
@@ -179,7 +199,7 @@ impl Walker<'_> {
                         span: start..node.span.end,
                         own_line: true,
                         changed: true,
-                        element: true,
+                        element: false,
                     }),
                 })
             }

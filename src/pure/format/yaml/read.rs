@@ -141,7 +141,7 @@ impl<'s> Reader<'s> {
             }
             self.place_comments(&mut items);
             if map {
-                let own = *column.get_or_insert(found.column);
+                let own = *column.get_or_insert_with(|| self.key_column(&found));
                 let entry = self.entry(found, Layout { flow, indent: own, alias: false }, depth, &mut items)?;
                 if !keys.insert(entry.key.clone()) && self.duplicate.is_none() {
                     self.duplicate = Some((entry.key.clone(), line_of(self.source.as_bytes(), entry.key_span.start)));
@@ -184,8 +184,11 @@ impl<'s> Reader<'s> {
             Vec::new()
         };
         self.pending = held;
-        if found.range.start < self.cursor {
-            found.range = self.cursor..self.cursor;
+        if found.range.is_empty() && matches!(found.event, Event::Scalar(..)) {
+            // The parser puts a missing value before the colon.
+            let colon = self.skip(b" \t\r\n").filter(|at| self.text.as_bytes().get(*at) == Some(&b':'));
+            let at = colon.map_or(found.range.start.max(self.cursor), |colon| colon + 1);
+            found.range = at..at;
         }
         let value = self.node(found, layout, depth)?;
         Ok(Entry { key, key_span: key_node.span, value })
@@ -277,8 +280,21 @@ impl<'s> Reader<'s> {
     fn find_dash(&mut self, limit: usize) -> (usize, usize) {
         let start = self.skip_to(b"-", b" \t\r\n:?").unwrap_or(limit);
         self.cursor = self.cursor.max((start + 1).min(self.text.len()));
-        let line_start = self.text.get(..start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
-        (start, self.text.get(line_start..start).map_or(0, |before| before.chars().count()))
+        (start, self.column(start))
+    }
+
+    /// Column of a map's first key, with the tag and anchor before it.
+    fn key_column(&self, found: &Found<'s>) -> usize {
+        let properties = self.skip(b" \t\r\n:?").filter(|at| {
+            let between = self.text.get(*at..found.range.start).unwrap_or_default();
+            between.starts_with(['&', '!']) && !between.contains('\n')
+        });
+        properties.map_or(found.column, |at| self.column(at))
+    }
+
+    fn column(&self, at: usize) -> usize {
+        let line_start = self.text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        self.text.get(line_start..at).map_or(0, |before| before.chars().count())
     }
 
     /// Offset of the first of `wanted` from the cursor on, if only blanks, comments, anchors and tags stand before it.

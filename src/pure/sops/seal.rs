@@ -1,0 +1,487 @@
+//! Sealing: a plain file becomes a SOPS file in which only the selected values are ciphertext and everything else stays
+//! byte for byte; and the changes of sealed files that need no new look at the values.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::block;
+use super::cipher::{Cipher, CipherError, NONCE_BYTES};
+use super::error::SopsError;
+use super::metadata::{self, Metadata};
+use super::open::{Mac, MacPolicy, Opened, open_with_key};
+use super::selector::Selector;
+use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
+use super::{Document, carrier, check, value};
+use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Scalar, Tree, Value, splice};
+use crate::pure::keys::age::Recipient;
+use crate::pure::keys::{DATA_KEY_BYTES, DataKey, KeyRef, WrappedKey, shamir};
+use crate::pure::secret::Plaintext;
+
+/// The version that files of ours claim: the newest whose layout they follow.
+pub const CLAIMED_VERSION: &str = "3.13.3";
+
+/// Fills a buffer with random bytes fit for keys. Randomness is an argument of the pure floor.
+pub type Random<'r> = &'r mut dyn FnMut(&mut [u8]);
+
+/// Wraps a data key or share to a key; the error is a text without secrets.
+pub type Wrap<'w> = &'w mut dyn FnMut(&KeyRef, &Plaintext) -> Result<String, String>;
+
+/// How a file is to be sealed: what a creation rule or the command line says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Key groups; with more than one, each wraps a share.
+    pub groups: Vec<Vec<KeyRef>>,
+    /// Groups needed to open; 0 for all.
+    pub shamir_threshold: usize,
+    /// What is encrypted; `None` for SOPS' default.
+    pub selector: Option<Selector>,
+    /// Hash only what is encrypted.
+    pub mac_only_encrypted: bool,
+    /// Layout of what is printed anew.
+    pub indent: Indent,
+}
+
+impl Plan {
+    /// One group, everything encrypted.
+    pub fn for_keys(keys: Vec<KeyRef>) -> Self {
+        Self {
+            groups: vec![keys],
+            shamir_threshold: 0,
+            selector: None,
+            mac_only_encrypted: false,
+            indent: Indent::default(),
+        }
+    }
+}
+
+/// Wraps with what needs no network: age recipients.
+pub fn wrap_local(key: &KeyRef, secret: &Plaintext) -> Result<String, String> {
+    match key {
+        KeyRef::Age { recipient } => {
+            Recipient::parse(recipient).and_then(|key| key.wrap(secret)).map_err(|error| error.to_string())
+        }
+        other => Err(format!("keys of kind {} cannot be used here", other.kind())),
+    }
+}
+
+/// Seals a plain file. `now` is RFC 3339 in seconds, UTC. When the target is the source's format, only selected values
+/// and comments change, and the `sops` block is added; another target is printed anew.
+///
+/// # Errors
+/// A file that is sealed already, no or unusable recipients, values or comments that cannot be encrypted or written.
+/// What was written is opened again and compared; a difference is an error and never a file.
+pub fn seal(
+    plain: &Tree,
+    target: Format,
+    plan: &Plan,
+    now: &str,
+    random: Random<'_>,
+    wrap: Wrap<'_>,
+) -> Result<Plaintext, SopsError> {
+    check(plain)?;
+    for item in plain.branches.iter().flat_map(|branch| &branch.items) {
+        if let (true, Item::Entry(entry)) = (metadata::is_metadata(item, plain.format), item) {
+            return Err(SopsError::AlreadyEncrypted { entry: entry.key.clone() });
+        }
+    }
+    let mut bytes = Zeroizing::new([0; DATA_KEY_BYTES]);
+    random(bytes.as_mut_slice());
+    let key = DataKey::new(bytes.as_slice()).ok_or(SopsError::NoRecipients)?;
+    let (groups, shamir_threshold) = wrap_groups(&key, &plan.groups, plan.shamir_threshold, now, random, wrap)?;
+    let mut metadata = Metadata {
+        groups,
+        shamir_threshold,
+        last_modified: now.to_owned(),
+        mac: String::new(),
+        // Selectors mean nothing for one value; SOPS leaves the default out there.
+        selector_is_written: target != Format::Binary,
+        selector: plan.selector.clone().unwrap_or_default(),
+        mac_only_encrypted: plan.mac_only_encrypted,
+        version: CLAIMED_VERSION.to_owned(),
+    };
+    let cipher = Cipher::new(&key);
+    let mut sealer = Sealer::new(&cipher, &metadata, random);
+    let branches = walk(&plain.branches, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
+    metadata.mac = sealer.finish(&metadata)?;
+    let out = write(plain, &branches, target, plan.indent, |_| Ok(metadata.clone()), None)?;
+    verify(&out, target, key, &plain.branches, plain.format)?;
+    Ok(out)
+}
+
+/// Seals an edited plaintext of an opened file again, under the same data key: what did not change keeps its ciphertext
+/// bytes, and the `sops` block keeps everything but the MAC and the time.
+pub fn reseal(opened: &Opened<'_>, plain: &Tree, now: &str, random: Random<'_>) -> Result<Plaintext, SopsError> {
+    check(plain)?;
+    let document = opened.document();
+    for item in plain.branches.iter().flat_map(|branch| &branch.items) {
+        if let (true, Item::Entry(entry)) = (metadata::is_metadata(item, plain.format), item) {
+            return Err(SopsError::AlreadyEncrypted { entry: entry.key.clone() });
+        }
+    }
+    let mut metadata = document.metadata.clone();
+    metadata.last_modified = now.to_owned();
+    let cipher = Cipher::new(opened.data_key());
+    let known = remember(document, &cipher)?;
+    let mut sealer = Sealer::new(&cipher, &metadata, random);
+    sealer.known = known;
+    let branches = walk(&plain.branches, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
+    metadata.mac = sealer.finish(&metadata)?;
+    let out = write(plain, &branches, document.format, Indent::default(), |_| Ok(metadata.clone()), Some(document))?;
+    let key = DataKey::new(opened.data_key().expose()).ok_or(SopsError::NotVerified)?;
+    verify(&out, document.format, key, &plain.branches, plain.format)?;
+    Ok(out)
+}
+
+/// Wraps the data key of an opened file to other recipients. Values, MAC and time stay as they are.
+pub fn rewrap(
+    document: &Document,
+    key: &DataKey,
+    groups: &[Vec<KeyRef>],
+    shamir_threshold: usize,
+    now: &str,
+    random: Random<'_>,
+    wrap: Wrap<'_>,
+) -> Result<Plaintext, SopsError> {
+    let (groups, shamir_threshold) = wrap_groups(key, groups, shamir_threshold, now, random, wrap)?;
+    let metadata = Metadata { groups, shamir_threshold, ..document.metadata.clone() };
+    let out = replace_block(document, &metadata, Vec::new())?;
+    let key = DataKey::new(key.expose()).ok_or(SopsError::NotVerified)?;
+    open_with_key(&super::parse(out.expose(), document.format)?, key, MacPolicy::Verify)?;
+    Ok(out)
+}
+
+/// Gives an opened file a new data key: every ciphertext is made anew at its place, and the new key is wrapped to
+/// `groups`.
+pub fn rotate(
+    opened: &Opened<'_>,
+    groups: &[Vec<KeyRef>],
+    shamir_threshold: usize,
+    now: &str,
+    random: Random<'_>,
+    wrap: Wrap<'_>,
+) -> Result<Plaintext, SopsError> {
+    let document = opened.document();
+    let mut bytes = Zeroizing::new([0; DATA_KEY_BYTES]);
+    random(bytes.as_mut_slice());
+    let key = DataKey::new(bytes.as_slice()).ok_or(SopsError::NoRecipients)?;
+    let (groups, shamir_threshold) = wrap_groups(&key, groups, shamir_threshold, now, random, wrap)?;
+    let mut metadata =
+        Metadata { groups, shamir_threshold, last_modified: now.to_owned(), ..document.metadata.clone() };
+    let (old, new) = (Cipher::new(opened.data_key()), Cipher::new(&key));
+    let mut rotator = Rotator { old: &old, sealer: Sealer::new(&new, &metadata, random) };
+    let tree = &document.tree;
+    let source = tree.source.expose();
+    let branches = walk(&tree.branches, source, tree.format, &metadata.selector, &mut rotator)?;
+    metadata.mac = rotator.sealer.finish(&metadata)?;
+    let edits = branches
+        .iter()
+        .map(|branch| splice::changes(branch, source, tree.format, splice::Aliases::Keep))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unwritable(error, source, tree.format))?;
+    let out = replace_block(document, &metadata, edits)?;
+    let parsed = super::parse(out.expose(), document.format)?;
+    let again = open_with_key(&parsed, key, MacPolicy::Verify)?;
+    if !same_values(again.branches(), opened.branches()) {
+        return Err(SopsError::NotVerified);
+    }
+    Ok(out)
+}
+
+/// The document with another block, and with `edits` per branch.
+fn replace_block(
+    document: &Document,
+    metadata: &Metadata,
+    mut edits: Vec<Vec<splice::Edit>>,
+) -> Result<Plaintext, SopsError> {
+    let tree = &document.tree;
+    let source = tree.source.expose();
+    edits.resize_with(tree.branches.len(), Vec::new);
+    let mut out = Vec::new();
+    for (index, (branch, mut edits)) in tree.branches.iter().zip(edits).enumerate() {
+        // Later documents of a stream may lack the block, and then need none.
+        let has_block = branch.items.iter().any(|item| metadata::is_metadata(item, tree.format));
+        if has_block || index == 0 {
+            edits.extend(block::edits(metadata, source, branch, tree.format, Indent::default())?);
+        }
+        out.extend_from_slice(splice::apply(source, branch.span.clone(), edits).expose());
+    }
+    Ok(Plaintext::new(out))
+}
+
+/// Wraps the key to every group. Every single key must succeed: a file with a broken key would be found out too late.
+fn wrap_groups(
+    key: &DataKey,
+    groups: &[Vec<KeyRef>],
+    threshold: usize,
+    now: &str,
+    random: Random<'_>,
+    wrap: Wrap<'_>,
+) -> Result<(Vec<Vec<WrappedKey>>, usize), SopsError> {
+    if groups.is_empty() {
+        return Err(SopsError::NoRecipients);
+    }
+    if let Some(group) = groups.iter().position(Vec::is_empty) {
+        return Err(if groups.len() == 1 { SopsError::NoRecipients } else { SopsError::EmptyGroup { group } });
+    }
+    let (shares, threshold) = if groups.len() == 1 {
+        (vec![Plaintext::copy_of(key.expose())], 0)
+    } else {
+        let threshold = if threshold == 0 { groups.len() } else { threshold };
+        let fits = SopsError::Threshold { threshold, groups: groups.len() };
+        let mut coefficients = Zeroizing::new(vec![0; shamir::random_bytes_needed(DATA_KEY_BYTES, threshold)]);
+        random(&mut coefficients);
+        (shamir::split(key.expose(), groups.len(), threshold, &coefficients).map_err(|_| fits)?, threshold)
+    };
+    let mut wrapped = Vec::with_capacity(groups.len());
+    for (group, share) in groups.iter().zip(&shares) {
+        let mut keys = Vec::with_capacity(group.len());
+        for key in group {
+            let enc =
+                wrap(key, share).map_err(|what| SopsError::Wrap { kind: key.kind(), key: key.to_string(), what })?;
+            let created_at = (!matches!(key, KeyRef::Age { .. })).then(|| now.to_owned());
+            keys.push(WrappedKey { key: key.clone(), enc, created_at });
+        }
+        wrapped.push(keys);
+    }
+    Ok((wrapped, threshold))
+}
+
+/// Digest of (additional data, type, plaintext) to the ciphertexts seen for it, in document order.
+type Known = HashMap<[u8; 32], Vec<String>>;
+
+fn digest(aad: &str, kind: &str, plaintext: &[u8]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [aad.as_bytes(), kind.as_bytes(), plaintext] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+struct Sealer<'s> {
+    cipher: &'s Cipher,
+    mac: Mac,
+    selector: Selector,
+    random: Random<'s>,
+    known: Known,
+}
+
+impl<'s> Sealer<'s> {
+    fn new(cipher: &'s Cipher, metadata: &Metadata, random: Random<'s>) -> Self {
+        let mac = Mac::new(metadata.mac_only_encrypted);
+        Self { cipher, mac, selector: metadata.selector.clone(), random, known: Known::new() }
+    }
+
+    fn encrypt(&mut self, bytes: &[u8], kind: &str, aad: &str) -> Result<String, SopsError> {
+        // A float without a fraction is printed as an integer and hashes the same: it stays the float that it was.
+        for kind in [kind, if kind == "int" { "float" } else { kind }] {
+            let known = self.known.get_mut(&digest(aad, kind, bytes)).filter(|texts| !texts.is_empty());
+            if let Some(texts) = known {
+                return Ok(texts.remove(0));
+            }
+        }
+        let mut nonce = [0; NONCE_BYTES];
+        (self.random)(&mut nonce);
+        Ok(self.cipher.seal(bytes, kind, aad, nonce).ok_or(SopsError::NotVerified)?.text())
+    }
+
+    /// The encrypted MAC.
+    fn finish(self, metadata: &Metadata) -> Result<String, SopsError> {
+        let Self { cipher, mac, random, .. } = self;
+        let aad = metadata.mac_aad().ok_or(SopsError::NotVerified)?;
+        let mut nonce = [0; NONCE_BYTES];
+        random(&mut nonce);
+        Ok(cipher.seal(mac.text().as_bytes(), "str", &aad, nonce).ok_or(SopsError::NotVerified)?.text())
+    }
+}
+
+impl Visit for Sealer<'_> {
+    fn scalar(&mut self, scalar: &Scalar, place: &Place<'_>) -> Result<Leaf, SopsError> {
+        if matches!(scalar, Scalar::Unsigned(_)) {
+            return Err(SopsError::NumberRange { entry: place.entry(), line: place.line() });
+        }
+        let Some((kind, bytes)) = value::to_bytes(scalar) else { return Ok(Leaf::Same) };
+        self.mac.add(bytes.expose(), place.encrypted);
+        if !place.encrypted || bytes.is_empty() {
+            return Ok(Leaf::Same);
+        }
+        Ok(Leaf::Changed(Scalar::text(self.encrypt(bytes.expose(), kind, &place.aad())?)))
+    }
+
+    fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
+        // An encrypted empty text is one that SOPS itself cannot read back.
+        if !place.encrypted || comment.text.is_empty() {
+            return Ok(None);
+        }
+        let text = self.encrypt(comment.text.expose(), "comment", &place.aad())?;
+        if let Selector::UnencryptedCommentRegex(pattern) = &self.selector {
+            if pattern.is_match(text.as_bytes()) {
+                return Err(SopsError::CommentMatches);
+            }
+        }
+        Ok(Some(CommentLeaf { text: Plaintext::from(text), element: place.in_list }))
+    }
+}
+
+/// Decrypts with the old key and encrypts with the new one, in place.
+struct Rotator<'r> {
+    old: &'r Cipher,
+    sealer: Sealer<'r>,
+}
+
+impl Visit for Rotator<'_> {
+    fn scalar(&mut self, scalar: &Scalar, place: &Place<'_>) -> Result<Leaf, SopsError> {
+        let text = match scalar {
+            Scalar::Text(text) if place.encrypted && !text.is_empty() => text,
+            _ => return self.sealer.scalar(scalar, place),
+        };
+        let damaged = || SopsError::Damaged { entry: place.entry(), line: place.line() };
+        let (bytes, kind) = self.old.open_text(text.expose(), &place.aad()).map_err(|_| damaged())?;
+        if kind != "comment" {
+            // Through the type, as on opening: the hash covers the canonical text of a number.
+            let opened = value::from_bytes(&kind, bytes.duplicate()).ok_or_else(damaged)?;
+            if let Some((_, canonical)) = value::to_bytes(&opened) {
+                self.sealer.mac.add(canonical.expose(), true);
+            }
+        }
+        Ok(Leaf::Changed(Scalar::text(self.sealer.encrypt(bytes.expose(), &kind, &place.aad())?)))
+    }
+
+    fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
+        let text = comment.text.expose().trim_ascii_start();
+        for aad in place.comment_aads() {
+            match self.old.open_text(text, &aad) {
+                Ok((bytes, kind)) => {
+                    let text = Plaintext::from(self.sealer.encrypt(bytes.expose(), &kind, &aad)?);
+                    return Ok(Some(CommentLeaf { text, element: false }));
+                }
+                Err(CipherError::NotEncrypted) => return Ok(None),
+                Err(CipherError::Damaged) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Which ciphertext each plaintext of the file had.
+fn remember(document: &Document, cipher: &Cipher) -> Result<Known, SopsError> {
+    struct Reader<'c> {
+        cipher: &'c Cipher,
+        known: Known,
+    }
+    impl Reader<'_> {
+        fn note(&mut self, text: &[u8], aad: &str) -> Option<bool> {
+            let (bytes, kind) = match self.cipher.open_text(text, aad) {
+                Ok(opened) => opened,
+                Err(error) => return (error == CipherError::NotEncrypted).then_some(false),
+            };
+            let whole = String::from_utf8_lossy(text);
+            let whole = whole.rsplit_once(']').map(|(body, _)| format!("{body}]"))?;
+            self.known.entry(digest(aad, &kind, bytes.expose())).or_default().push(whole);
+            Some(true)
+        }
+    }
+    impl Visit for Reader<'_> {
+        fn scalar(&mut self, scalar: &Scalar, place: &Place<'_>) -> Result<Leaf, SopsError> {
+            if let (true, Scalar::Text(text)) = (place.encrypted, scalar) {
+                self.note(text.expose(), &place.aad());
+            }
+            Ok(Leaf::Same)
+        }
+
+        fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
+            let text = comment.text.expose().trim_ascii_start();
+            for aad in place.comment_aads() {
+                if self.note(text, &aad).is_some() {
+                    break;
+                }
+            }
+            Ok(None)
+        }
+    }
+    let mut reader = Reader { cipher, known: Known::new() };
+    let tree = &document.tree;
+    walk(&tree.branches, tree.source.expose(), tree.format, &document.metadata.selector, &mut reader)?;
+    Ok(reader.known)
+}
+
+/// The sealed file: spliced into the source when the format stays, printed otherwise.
+fn write(
+    plain: &Tree,
+    sealed: &[Branch],
+    target: Format,
+    indent: Indent,
+    metadata: impl Fn(usize) -> Result<Metadata, SopsError>,
+    old: Option<&Document>,
+) -> Result<Plaintext, SopsError> {
+    let out_format = carrier(target);
+    if target != Format::Yaml && sealed.len() > 1 {
+        return Err(SopsError::OneDocument { target, documents: sealed.len() });
+    }
+    if plain.format != target || target == Format::Binary {
+        let metadata = metadata(0)?;
+        let printed: Vec<Branch> = sealed
+            .iter()
+            .map(|branch| {
+                let mut items: Vec<Item> = branch.items.iter().map(format::duplicate_item).collect();
+                items.extend(block::items(&metadata, out_format));
+                Branch::of_items(branch.span.clone(), items)
+            })
+            .collect();
+        return Ok(format::emit_with(&printed, out_format, indent)?);
+    }
+    let source = plain.source.expose();
+    let mut out = Zeroizing::new(Vec::with_capacity(source.len() * 2));
+    for (index, (branch, original)) in sealed.iter().zip(&plain.branches).enumerate() {
+        let mut edits = splice::changes(branch, source, plain.format, splice::Aliases::Expand)
+            .map_err(|error| unwritable(error, source, plain.format))?;
+        let metadata = metadata(index)?;
+        let patched = old.and_then(|old| block::patched(old, index, &metadata));
+        edits.extend(match patched {
+            Some(text) => block::append(source, original, plain.format, &text),
+            None => block::edits(&metadata, source, original, plain.format, indent)?,
+        });
+        out.extend_from_slice(splice::apply(source, original.span.clone(), edits).expose());
+    }
+    Ok(Plaintext::copy_of(&out))
+}
+
+/// Opens what was written and compares it with what was meant.
+fn verify(out: &Plaintext, target: Format, key: DataKey, meant: &[Branch], source: Format) -> Result<(), SopsError> {
+    let document = super::parse(out.expose(), target)?;
+    let opened = open_with_key(&document, key, MacPolicy::Verify)?;
+    // Another format may have no types for clear values; then the MAC, which covers every value, decides alone.
+    if source == target && !same_values(opened.branches(), meant) {
+        return Err(SopsError::NotVerified);
+    }
+    Ok(())
+}
+
+/// Same names, types and values in the same order; comments do not count.
+fn same_values(left: &[Branch], right: &[Branch]) -> bool {
+    fn items(left: &[Item], right: &[Item]) -> bool {
+        let solid = |item: &&Item| !matches!(item, Item::Comment(_));
+        left.iter().filter(solid).count() == right.iter().filter(solid).count()
+            && left.iter().filter(solid).zip(right.iter().filter(solid)).all(|pair| match pair {
+                (Item::Entry(Entry { key: a, value: x, .. }), Item::Entry(Entry { key: b, value: y, .. })) => {
+                    a == b && same(&x.value, &y.value)
+                }
+                (Item::Element(x), Item::Element(y)) => same(&x.value.value, &y.value.value),
+                _ => false,
+            })
+    }
+    fn same(left: &Value, right: &Value) -> bool {
+        match (left, right) {
+            (Value::Map(a), Value::Map(b)) | (Value::List(a), Value::List(b)) => items(a, b),
+            (Value::Scalar(a), Value::Scalar(b)) => match (value::to_bytes(a), value::to_bytes(b)) {
+                (None, None) => true,
+                (Some((_, x)), Some((_, y))) => x.same_as(&y),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+    left.len() == right.len() && left.iter().zip(right).all(|(a, b)| items(&a.items, &b.items))
+}
