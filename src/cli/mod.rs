@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod crds;
+pub mod keys;
 pub mod operator;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
@@ -26,6 +27,8 @@ enum Verb {
     Operator(operator::OperatorArgs),
     /// Print the custom resource definitions, ready for `kubectl apply`
     Crds(crds::CrdsArgs),
+    /// List the sealing keys of a cluster, with what each of them still opens
+    Keys(keys::KeysArgs),
 }
 
 /// What the name of the executable asks for: the verb to put in front of the arguments.
@@ -51,6 +54,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let result = match cli.verb {
         Verb::Operator(args) => operator::run(args),
         Verb::Crds(args) => crds::run(&args),
+        Verb::Keys(args) => keys::run(&args),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));
