@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod crds;
+pub mod keys;
+pub mod kubeseal;
 pub mod operator;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
@@ -26,11 +28,16 @@ enum Verb {
     Operator(operator::OperatorArgs),
     /// Print the custom resource definitions, ready for `kubectl apply`
     Crds(crds::CrdsArgs),
+    /// List the sealing keys of a cluster, with what each of them still opens
+    Keys(keys::KeysArgs),
+    /// Seal Secrets for a cluster, as kubeseal does: with its flags, output and messages
+    Kubeseal(Box<kubeseal::KubesealArgs>),
 }
 
 /// What the name of the executable asks for: the verb to put in front of the arguments.
 fn personality(program: &str) -> Option<&'static str> {
     match program {
+        "kubeseal" => Some("kubeseal"),
         _ => None,
     }
 }
@@ -51,6 +58,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let result = match cli.verb {
         Verb::Operator(args) => operator::run(args),
         Verb::Crds(args) => crds::run(&args),
+        Verb::Keys(args) => keys::run(&args),
+        Verb::Kubeseal(args) => kubeseal::run(*args),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

@@ -254,6 +254,21 @@ async fn a_key_added_at_run_time_opens_and_is_served_without_a_restart() {
     })
     .await;
 
+    let mut keys = process::latchwork();
+    keys.args(["keys", "--namespace", &namespace, "--objects-in", &namespace, "--output", "json"]);
+    keys.env("KUBECONFIG", &plane.kubeconfig);
+    let ran = run(keys, b"");
+    assert!(ran.status.success(), "{}", ran.stderr);
+    assert!(ran.stderr.contains("sealing key broken: no private key"), "{}", ran.stderr);
+    let listed: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let mut found: Vec<_> = listed["keys"].as_array().unwrap().iter().collect();
+    found.sort_by_key(|key| key["name"].as_str().unwrap().to_owned());
+    for (key, (name, object)) in found.iter().zip([("first", "old"), ("second", "new")]) {
+        assert_eq!((key["name"].as_str(), key["entries"].as_u64()), (Some(name), Some(1)), "{listed}");
+        assert_eq!(key["objects"][0], json!({ "namespace": namespace, "name": object, "entries": ["a"] }));
+    }
+    assert_eq!(listed["unopened"], json!([]));
+
     // What the old key sealed still opens, and a compromised key opens nothing more.
     let old = operator.secrets().await;
     old.delete("old", &DeleteParams::default()).await.unwrap();

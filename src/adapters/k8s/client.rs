@@ -28,6 +28,28 @@ pub struct Cluster {
     default_namespace: String,
 }
 
+/// What a command line may put in the place of the kubeconfig's values; the names are kubectl's.
+#[derive(Clone, Default)]
+#[allow(missing_docs, reason = "the names are the documentation")]
+pub struct Overrides {
+    pub context: Option<String>,
+    pub cluster: Option<String>,
+    pub user: Option<String>,
+    pub server: Option<String>,
+    pub token: Option<Zeroizing<String>>,
+    pub username: Option<String>,
+    pub password: Option<Zeroizing<String>>,
+    pub impersonate: Option<String>,
+    pub impersonate_groups: Vec<String>,
+    pub client_certificate: Option<String>,
+    pub client_key: Option<String>,
+    pub certificate_authority: Option<std::path::PathBuf>,
+    pub insecure: bool,
+    pub tls_server_name: Option<String>,
+    pub proxy_url: Option<String>,
+    pub disable_compression: bool,
+}
+
 /// A failed call. Texts name the object; answers to calls that carry a Secret's body are not quoted.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the message of each variant is its documentation")]
@@ -130,6 +152,31 @@ impl ApiError {
     }
 }
 
+impl Overrides {
+    fn apply_to(&self, auth: &mut kube::config::AuthInfo) {
+        if let Some(token) = &self.token {
+            auth.token = Some(token.as_str().to_owned().into());
+            auth.token_file = None;
+        }
+        if let Some(password) = &self.password {
+            auth.password = Some(password.as_str().to_owned().into());
+        }
+        auth.username = self.username.clone().or(auth.username.take());
+        auth.impersonate = self.impersonate.clone().or(auth.impersonate.take());
+        if !self.impersonate_groups.is_empty() {
+            auth.impersonate_groups = Some(self.impersonate_groups.clone());
+        }
+        if let Some(path) = &self.client_certificate {
+            auth.client_certificate = Some(path.clone());
+            auth.client_certificate_data = None;
+        }
+        if let Some(path) = &self.client_key {
+            auth.client_key = Some(path.clone());
+            auth.client_key_data = None;
+        }
+    }
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let mut texts = vec![error.to_string()];
     let mut source = error.source();
@@ -160,6 +207,48 @@ impl Cluster {
             }
             None => Config::infer().await.map_err(|e| ApiError::Config(one_line(&chain(&e))))?,
         };
+        Self::from_config(config)
+    }
+
+    /// Connects by `kubeconfig` or the usual places, with values of the command line in the place of the file's.
+    pub async fn connect_with(kubeconfig: Option<&Path>, overrides: &Overrides) -> Result<Self, ApiError> {
+        let failed = |e: &dyn std::error::Error| ApiError::Config(one_line(&chain(e)));
+        let file = match kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let file = match (file, kubeconfig) {
+            (Ok(file), _) => file,
+            // Without a file a server alone is enough; without that, the pod's account is what is left.
+            (Err(_), None) if overrides.server.is_some() => Kubeconfig::default(),
+            (Err(_), None) => return Self::in_cluster(),
+            (Err(error), Some(_)) => return Err(failed(&error)),
+        };
+        let options = KubeConfigOptions {
+            context: overrides.context.clone(),
+            cluster: overrides.cluster.clone(),
+            user: overrides.user.clone(),
+        };
+        let uri = |text: &String| text.parse::<http::Uri>().map_err(|e| failed(&e));
+        let server = overrides.server.as_ref().map(uri).transpose()?;
+        let mut config = match (&server, file.clusters.is_empty()) {
+            (Some(server), true) => Config::new(server.clone()),
+            _ => Config::from_custom_kubeconfig(file, &options).await.map_err(|e| failed(&e))?,
+        };
+        if let Some(server) = server {
+            config.cluster_url = server;
+        }
+        if let Some(path) = &overrides.certificate_authority {
+            config.root_cert = None;
+            config.root_cert_file = Some(path.clone());
+        }
+        if let Some(proxy) = &overrides.proxy_url {
+            config.proxy_url = Some(uri(proxy)?);
+        }
+        config.accept_invalid_certs |= overrides.insecure;
+        config.disable_compression |= overrides.disable_compression;
+        config.tls_server_name = overrides.tls_server_name.clone().or(config.tls_server_name);
+        overrides.apply_to(&mut config.auth_info);
         Self::from_config(config)
     }
 

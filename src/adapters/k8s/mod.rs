@@ -6,8 +6,9 @@ pub mod client;
 pub mod events;
 pub mod lease;
 pub mod secrets;
+pub mod service_proxy;
 pub mod status;
 pub mod watch;
 pub mod writer;
 
-pub use client::{ApiError, Cluster};
+pub use client::{ApiError, Cluster, Overrides};

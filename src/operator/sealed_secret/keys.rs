@@ -9,10 +9,10 @@ use tokio::sync::{Notify, watch as channel};
 use crate::adapters::k8s::watch::{self, Change, Scope, SecretMeta, Store};
 use crate::adapters::k8s::{ApiError, secrets};
 use crate::operator::part::Context;
-use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
+use crate::pure::desired::SEALING_KEY_LABEL;
 use crate::pure::error::Explain;
 use crate::pure::sealed::generate::{NewKey, generate};
-use crate::pure::sealed::keys::{KeyState, SealingKey, SealingKeys};
+use crate::pure::sealed::keys::{SealingKey, SealingKeys};
 
 /// How often the keys are listed although no watch said that they changed: the safety net below the watch.
 const RELIST: Duration = Duration::from_secs(300);
@@ -202,7 +202,7 @@ async fn read(context: &Context) -> Result<SealingKeys, ApiError> {
         secrets::get(&context.cluster, &context.namespace, &sealing.key_prefix).await.unwrap_or_default()
     };
     for (secret, legacy) in labelled.iter().map(|s| (s, false)).chain(legacy.iter().map(|s| (s, true))) {
-        match parse(secret, legacy) {
+        match SealingKey::from_secret(secret, legacy) {
             Ok((key, problem)) => {
                 if let Some(problem) = problem {
                     tracing::warn!(reason = problem.reason(), "{}", problem.line());
@@ -213,18 +213,4 @@ async fn read(context: &Context) -> Result<SealingKeys, ApiError> {
         }
     }
     Ok(keys)
-}
-
-fn parse(
-    secret: &ObservedSecret,
-    legacy: bool,
-) -> Result<(SealingKey, Option<crate::pure::sealed::KeyError>), crate::pure::sealed::KeyError> {
-    let state = match secret.labels.get(SEALING_KEY_LABEL) {
-        Some(value) => KeyState::from_label(value),
-        None if legacy => KeyState::Active,
-        None => KeyState::from_label(""),
-    };
-    let entry = |name: &str| secret.data.get(name).map(|value| value.expose());
-    let created = secret.created.as_deref().and_then(|text| text.parse().ok());
-    SealingKey::parse(&secret.name, entry("tls.key").unwrap_or_default(), entry("tls.crt"), state, created)
 }

@@ -32,6 +32,14 @@ impl Inventory {
         self.by_key.get(key).into_iter().flatten().map(|(object, entries)| (object, entries.as_slice()))
     }
 
+    /// Adds what another inventory over the same keys found.
+    pub fn merge(&mut self, other: Self) {
+        for (key, objects) in other.by_key {
+            self.by_key.entry(key).or_default().extend(objects);
+        }
+        self.unopened.extend(other.unopened);
+    }
+
     /// Adds the entries of one object. Keys in every state count, since what only a compromised key opens is what
     /// matters most. What opens is dropped at once.
     pub fn add(&mut self, object: &SealedSecret, keys: &SealingKeys, hints: &Hints) -> Vec<Found> {

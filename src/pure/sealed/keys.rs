@@ -15,7 +15,9 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::FromDer as _;
 
 use super::pem;
+use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::{Explain, Retry};
+use crate::pure::secret::Plaintext;
 
 /// SSH-style fingerprint of a public key, `SHA256:` and unpadded base64, as the incumbent logs it.
 pub type KeyFingerprint = Arc<str>;
@@ -192,6 +194,19 @@ impl SealingKey {
             Some(Ok(certificate)) => (Some(certificate), None),
         };
         Ok((Self { name: key(), state, created, private, fingerprint, certificate }, problem))
+    }
+
+    /// Reads a key Secret: `tls.key`, `tls.crt`, and the state from its label. A Secret without the label is active only
+    /// where it is the one of the oldest controllers (`legacy`), which wrote none.
+    pub fn from_secret(secret: &ObservedSecret, legacy: bool) -> Result<(Self, Option<KeyError>), KeyError> {
+        let state = match secret.labels.get(SEALING_KEY_LABEL) {
+            Some(value) => KeyState::from_label(value),
+            None if legacy => KeyState::Active,
+            None => KeyState::from_label(""),
+        };
+        let entry = |name: &str| secret.data.get(name).map(Plaintext::expose);
+        let created = secret.created.as_deref().and_then(|text| text.parse().ok());
+        Self::parse(&secret.name, entry("tls.key").unwrap_or_default(), entry("tls.crt"), state, created)
     }
 
     /// Name of the Secret or file that it came from.

@@ -24,7 +24,16 @@ pub enum ManifestError {
 /// Reads exactly one SealedSecret in JSON or YAML.
 pub fn read_one(text: &[u8]) -> Result<SealedSecret, ManifestError> {
     let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
-    let value = parse(text)?;
+    typed(parse(text)?)
+}
+
+/// Reads every SealedSecret of a JSON or YAML text; documents without content are left out.
+pub fn read_all(text: &[u8]) -> Result<Vec<SealedSecret>, ManifestError> {
+    let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
+    documents(text)?.into_iter().map(typed).collect()
+}
+
+fn typed(value: Value) -> Result<SealedSecret, ManifestError> {
     let word = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     if (word("apiVersion"), word("kind")) != ("bitnami.com/v1alpha1", "SealedSecret") {
         return Err(ManifestError::Kind(one_line(&format!("{}, Kind={}", word("apiVersion"), word("kind")))));
@@ -33,18 +42,23 @@ pub fn read_one(text: &[u8]) -> Result<SealedSecret, ManifestError> {
 }
 
 fn parse(text: &str) -> Result<Value, ManifestError> {
-    if let Ok(value) = serde_json::from_str(text) {
-        return Ok(value);
-    }
-    let mut documents = serde_saphyr::from_multiple::<Value>(text).map_err(|e| {
-        ManifestError::Syntax(e.location().map(|l| format!(" (line {})", l.line())).unwrap_or_default())
-    })?;
-    documents.retain(|document| !document.is_null());
+    let mut documents = documents(text)?;
     match (documents.pop(), documents.is_empty()) {
         (Some(value), true) => Ok(value),
         (None, _) => Err(ManifestError::Syntax(": it is empty".into())),
         (Some(_), false) => Err(ManifestError::Several),
     }
+}
+
+fn documents(text: &str) -> Result<Vec<Value>, ManifestError> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Ok(vec![value]);
+    }
+    let mut documents = serde_saphyr::from_multiple::<Value>(text).map_err(|e| {
+        ManifestError::Syntax(e.location().map(|l| format!(" (line {})", l.line())).unwrap_or_default())
+    })?;
+    documents.retain(|document| !document.is_null());
+    Ok(documents)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! - [`pem`], [`keys`]: the sealing keys of a cluster; [`generate`]: a new one.
 //! - [`manifest`], [`legacy`], [`render`], [`diagnose`], [`unseal`]: a whole object, and why it did not open.
 //! - [`decide`]: what to do about its Secret, and what to say afterwards; [`inventory`]: which key opens what.
-//! - [`reseal`]: an object sealed to another key; [`rate`]: the limit of the HTTP endpoints.
+//! - [`seal`]: a Secret sealed as kubeseal does; [`reseal`]: an object sealed to another key; [`rate`]: the limit of the HTTP endpoints.
 //!
 //! Sources of the format: the public behaviour of Sealed Secrets v0.36 to v0.40 (docs/compat/sealed-secrets.md).
 
@@ -22,6 +22,7 @@ pub mod rate;
 pub mod render;
 pub mod reseal;
 pub mod scope;
+pub mod seal;
 pub mod unseal;
 
 #[cfg(test)]

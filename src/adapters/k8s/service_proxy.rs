@@ -1,0 +1,81 @@
+//! Requests to a Service through the API server, as `kubeseal` reaches its controller.
+
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use k8s_openapi::api::core::v1::Service;
+use kube::Api;
+use kube::client::Body;
+
+use super::client::{ApiError, Cluster};
+use super::secrets::segment;
+
+/// The API server's own limit for a request.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a request that is refused for its rate is repeated, as client-go does.
+const ATTEMPTS: usize = 10;
+
+/// Longest wait that the other side may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Largest answer that is read.
+const ANSWER_BYTES: usize = crate::pure::limits::HTTP_BODY_BYTES;
+
+/// A Service's answer.
+pub struct Answer {
+    /// Status code.
+    pub status: StatusCode,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// Name of the Service's first port; empty when it has none.
+pub async fn port_name(cluster: &Cluster, namespace: &str, service: &str) -> Result<String, ApiError> {
+    let api: Api<Service> = Api::namespaced(cluster.client(), namespace);
+    let found = cluster.call(&format!("services {service:?}"), api.get(service)).await?;
+    let ports = found.spec.and_then(|spec| spec.ports).unwrap_or_default();
+    Ok(ports.into_iter().next().and_then(|port| port.name).unwrap_or_default())
+}
+
+/// One request over plain HTTP to a port of a Service. An answer 429 with a time to come back is obeyed.
+pub async fn call(
+    cluster: &Cluster,
+    (namespace, service, port): (&str, &str, &str),
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Answer, ApiError> {
+    let what = format!("service {namespace}/{service}");
+    let (namespace, service, port) = (segment(namespace), segment(service), segment(port));
+    let uri = format!("/api/v1/namespaces/{namespace}/services/http:{service}:{port}/proxy{path}");
+    for attempt in 1.. {
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(&uri)
+            .header("accept", "application/x-pem-file, */*")
+            .body(Body::from(body.clone()))
+            .map_err(|e| ApiError::Decode { what: what.clone(), why: e.to_string() })?;
+        let client = cluster.client();
+        let exchange = async {
+            let response = client.send(request).await?;
+            let (head, body) = response.into_parts();
+            Ok((head, body.collect_bytes().await?))
+        };
+        let (head, body) = match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(result) => result.map_err(|e| ApiError::of(e, &what, true))?,
+            Err(_) => return Err(ApiError::Timeout(TIMEOUT)),
+        };
+        let wait = head.headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+        match wait.map(Duration::from_secs) {
+            Some(wait) if head.status == StatusCode::TOO_MANY_REQUESTS && attempt < ATTEMPTS => {
+                tokio::time::sleep(wait.min(LONGEST_WAIT)).await;
+            }
+            _ if body.len() > ANSWER_BYTES => {
+                return Err(ApiError::Decode { what, why: format!("it is longer than {ANSWER_BYTES} bytes") });
+            }
+            _ => return Ok(Answer { status: head.status, body: body.to_vec() }),
+        }
+    }
+    Err(ApiError::Busy(LONGEST_WAIT))
+}

@@ -1,0 +1,281 @@
+//! `latchwork kubeseal`, and the program under the name `kubeseal`: the incumbent's command line.
+//!
+//! The order in which modes win over each other is the incumbent's, too: unseal, validate, re-encrypt, fetch-cert,
+//! merge-into, raw, seal.
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+
+use super::complain;
+use crate::pure::crd::sealed_secret::SealedSecret;
+use crate::pure::sealed::keys::Certificate;
+use crate::pure::sealed::seal::{SealRequest, check_expiry, merge, printable, read_secrets, seal_secret};
+use crate::pure::sealed::{Scope, item, manifest};
+use crate::pure::secret::Plaintext;
+
+mod args;
+mod controller;
+mod output;
+mod recovery;
+
+pub use args::KubesealArgs;
+use controller::Controller;
+use output::Output;
+
+/// The incumbent's version whose behaviour this is, with ours as build metadata: scripts compare the former.
+const VERSION: &str = concat!("v0.38.4+latchwork.", env!("CARGO_PKG_VERSION"));
+
+/// Runs the verb.
+pub fn run(args: KubesealArgs) -> anyhow::Result<ExitCode> {
+    if args.version {
+        writeln!(std::io::stdout(), "kubeseal version: {VERSION}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a thread")?;
+    runtime.block_on(Kubeseal::new(args)?.run())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Kubeseal {
+    args: KubesealArgs,
+    output: Output,
+    /// Where the result goes; `None` is standard output.
+    file: Option<PathBuf>,
+}
+
+impl Kubeseal {
+    fn new(mut args: KubesealArgs) -> anyhow::Result<Self> {
+        if !args.from_file.is_empty() && !args.raw {
+            bail!("--from-file requires --raw");
+        }
+        if args.rotate {
+            complain("Flag --rotate has been deprecated, please use --re-encrypt instead");
+            args.re_encrypt = true;
+        }
+        let set = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        args.secret_file = set(&args.secret_file);
+        args.merge_into = set(&args.merge_into);
+        args.kubeconfig = set(&args.kubeconfig);
+        // The only mode that works in place when one file is named.
+        let in_place = args.re_encrypt.then(|| args.secret_file.clone()).flatten();
+        let file = set(&args.sealed_secret_file).or(in_place);
+        let yaml = file.as_ref().and_then(|file| file.extension()).is_some_and(|e| e == "yaml" || e == "yml");
+        let output = if yaml { Ok(Output::Yaml) } else { Output::parse(&args.format) };
+        Ok(Self { output: output.map_err(anyhow::Error::msg)?, args, file })
+    }
+
+    async fn run(&self) -> anyhow::Result<()> {
+        let args = &self.args;
+        if let Some(path) = &args.secret_file
+            && std::fs::File::open(path).is_err()
+        {
+            bail!("Could not read file specified with --secret-file");
+        }
+        if args.recovery_unseal {
+            let text = recovery::unseal(&self.input()?, &args.recovery_private_key, self.output)?;
+            return self.write(&text);
+        }
+        if !args.recovery_private_key.is_empty() && std::io::stderr().is_terminal() {
+            complain(
+                "warning: ignoring --recovery-private-key because unseal command not chosen with --recovery-unseal",
+            );
+        }
+        if args.validate {
+            return Controller::connect(args).await?.validate(&self.sealed_secrets()?).await;
+        }
+        if args.re_encrypt {
+            let made = Controller::connect(args).await?.re_encrypt(&self.sealed_secrets()?).await?;
+            return self.write(&self.print_all(&made)?);
+        }
+        let pem = self.certificate_text().await?;
+        if args.fetch_cert {
+            return self.write(&pem);
+        }
+        let certificate = Certificate::parse("--cert", &pem)?;
+        check_expiry(&certificate, Timestamp::now())?;
+        if let Some(path) = &args.merge_into {
+            return self.merge_into(path, &certificate);
+        }
+        if args.raw {
+            return self.raw(&certificate);
+        }
+        let sealed = self.seal(&certificate, self.request())?;
+        self.write(&self.print_all(&sealed)?)
+    }
+
+    /// Whole input: the named file or standard input.
+    fn input(&self) -> anyhow::Result<zeroize::Zeroizing<Vec<u8>>> {
+        let mut text = zeroize::Zeroizing::new(Vec::new());
+        match &self.args.secret_file {
+            Some(path) => {
+                std::fs::File::open(path)
+                    .and_then(|mut file| file.read_to_end(&mut text))
+                    .context("Could not read file specified with --secret-file")?;
+            }
+            None => {
+                if std::io::stdin().is_terminal() {
+                    let expected =
+                        if self.args.raw { "a secret to encrypt in stdin" } else { "json/yaml k8s resource in stdin" };
+                    complain(&format!("(tty detected: expecting {expected})"));
+                }
+                std::io::stdin().lock().read_to_end(&mut text).context("cannot read standard input")?;
+            }
+        }
+        Ok(text)
+    }
+
+    fn sealed_secrets(&self) -> anyhow::Result<Vec<SealedSecret>> {
+        Ok(manifest::read_all(&self.input()?)?)
+    }
+
+    async fn certificate_text(&self) -> anyhow::Result<Vec<u8>> {
+        let location = self.args.cert.as_str();
+        if location.is_empty() {
+            return Controller::connect(&self.args).await?.certificate().await;
+        }
+        // A drive letter is no scheme.
+        let scheme = location.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| scheme.len() > 1);
+        match scheme {
+            Some("http" | "https") => fetch(location).await,
+            Some("file") => read(Path::new(location.trim_start_matches("file:").trim_start_matches("//"))),
+            _ => read(Path::new(location)),
+        }
+    }
+
+    fn request(&self) -> SealRequest {
+        let (default_namespace, namespace_asked) = self.namespace();
+        SealRequest {
+            scope: self.args.scope,
+            name: Some(self.args.name.clone()),
+            namespace: None,
+            default_namespace,
+            namespace_asked,
+            allow_empty: self.args.allow_empty_data,
+        }
+    }
+
+    /// The namespace of Secrets that name none, and whether it was asked for.
+    fn namespace(&self) -> (String, bool) {
+        match self.args.cluster.namespace.as_ref().filter(|namespace| !namespace.is_empty()) {
+            Some(namespace) => (namespace.clone(), true),
+            None => {
+                (controller::context_namespace(self.args.kubeconfig.as_deref(), self.args.cluster.context()), false)
+            }
+        }
+    }
+
+    fn seal(&self, certificate: &Certificate, request: SealRequest) -> anyhow::Result<Vec<SealedSecret>> {
+        let secrets = read_secrets(&self.input()?)?;
+        let sealed = secrets.into_iter().map(|input| seal_secret(input, &request, certificate));
+        Ok(sealed.collect::<Result<_, _>>()?)
+    }
+
+    fn merge_into(&self, path: &Path, certificate: &Certificate) -> anyhow::Result<()> {
+        let mut original = manifest::read_one(&read(path)?)?;
+        let named = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let mut request = self.request();
+        request.name = named(&original.metadata.name);
+        request.namespace = named(&original.metadata.namespace);
+        // The file has a scope already: entries of another one would never open in it. The incumbent seals them strict.
+        let scope = crate::pure::sealed::unseal::object_scope(&original);
+        if request.scope == Scope::Strict {
+            request.scope = scope;
+        } else if request.scope != scope {
+            bail!("--scope {} differs from the scope of {}, which is {scope}", request.scope, path.display());
+        }
+        let sealed = self.seal(certificate, request)?;
+        for update in sealed {
+            if crate::pure::sealed::unseal::object_scope(&update) != scope {
+                bail!(
+                    "the annotations of the input ask for another scope than {} has, which is {scope}",
+                    path.display()
+                );
+            }
+            merge(&mut original, update)?;
+        }
+        let text = self.print_all(std::slice::from_ref(&original))?;
+        replace(path, &text)
+    }
+
+    fn raw(&self, certificate: &Certificate) -> anyhow::Result<()> {
+        let (scope, name) = (self.args.scope, self.args.name.as_str());
+        let mut namespace = String::new();
+        if scope != Scope::ClusterWide {
+            namespace = self.namespace().0;
+            if namespace.is_empty() {
+                bail!("must provide the --namespace flag with --raw and --scope {scope}");
+            }
+            if name.is_empty() && scope == Scope::Strict {
+                bail!("must provide the --name flag with --raw and --scope {scope}");
+            }
+        }
+        let value = match self.args.from_file.as_slice() {
+            [] => {
+                if std::io::stdin().is_terminal() {
+                    complain("(tty detected: expecting a secret to encrypt in stdin)");
+                }
+                let mut value = vec![];
+                std::io::stdin().lock().read_to_end(&mut value).context("cannot read standard input")?;
+                value
+            }
+            [one] => read(Path::new(one.split_once('=').map_or(one.as_str(), |(_, path)| path)))?,
+            _ => bail!("must provide only one --from-file when encrypting a single item with --raw"),
+        };
+        let blob = item::seal(&Plaintext::new(value), certificate.public(), &scope.label(&namespace, name))?;
+        self.write(STANDARD.encode(blob.to_bytes()).as_bytes())
+    }
+
+    fn print_all(&self, objects: &[SealedSecret]) -> anyhow::Result<Vec<u8>> {
+        let mut text = vec![];
+        for object in objects {
+            text.extend(self.output.print(&printable(object)?).map_err(anyhow::Error::msg)?);
+        }
+        Ok(text)
+    }
+
+    fn write(&self, text: &[u8]) -> anyhow::Result<()> {
+        match &self.file {
+            Some(path) => replace(path, text),
+            None => Ok(std::io::stdout().lock().write_all(text)?),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("open {}", path.display()))
+}
+
+async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
+    let client = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build()?;
+    let answer = client.get(url).send().await.with_context(|| format!("cannot fetch {url:?}"))?;
+    if answer.status() != reqwest::StatusCode::OK {
+        bail!("cannot fetch {url:?}: {}", answer.status());
+    }
+    Ok(answer.bytes().await?.to_vec())
+}
+
+/// Replaces a file in one step, keeping its mode: readers see the old or the new text, and a failure leaves the old.
+fn replace(path: &Path, text: &[u8]) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    // A link is written through: the file behind it is meant.
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".kubeseal.").tempfile_in(dir).with_context(failed)?;
+    file.write_all(text).with_context(failed)?;
+    let permissions = match std::fs::metadata(&path) {
+        Ok(old) => old.permissions(),
+        // As a program that creates a file has it, less nothing: the content is meant to be committed.
+        Err(_) => std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    };
+    file.as_file().set_permissions(permissions).with_context(failed)?;
+    file.as_file().sync_all().with_context(failed)?;
+    file.persist(&path).with_context(failed)?;
+    Ok(())
+}
