@@ -16,6 +16,7 @@ mod render;
 mod rewrite;
 mod select;
 mod spec;
+pub mod vault;
 mod windows;
 
 use std::sync::Arc;
