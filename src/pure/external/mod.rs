@@ -16,6 +16,7 @@ mod render;
 mod rewrite;
 mod select;
 mod spec;
+pub mod store;
 pub mod vault;
 mod windows;
 
