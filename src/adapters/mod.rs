@@ -5,3 +5,4 @@ pub mod files;
 pub mod git;
 #[cfg(feature = "operator")]
 pub mod k8s;
+pub mod stores;

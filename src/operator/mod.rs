@@ -4,15 +4,18 @@
 //! `reconcile` is decided in `pure` and written by the one writer.
 
 pub mod driver;
+pub mod external_secret;
 pub mod http;
 pub mod logging;
 pub mod metrics;
 pub mod part;
 pub mod run;
 pub mod sealed_secret;
+pub mod secret_store;
 pub mod settings;
+pub mod stores;
 
 use part::MakePart;
 
 /// Every kind that the operator reconciles.
-pub const KINDS: &[MakePart] = &[sealed_secret::part];
+pub const KINDS: &[MakePart] = &[sealed_secret::part, secret_store::part, external_secret::part];

@@ -16,6 +16,8 @@ mod render;
 mod rewrite;
 mod select;
 mod spec;
+pub mod store;
+pub mod vault;
 mod windows;
 
 use std::sync::Arc;
