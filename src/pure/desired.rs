@@ -514,7 +514,7 @@ mod tests {
             controller: Some(true),
             block_owner_deletion: None,
         });
-        let secret = guard(c, Proof::sealed_opened(), &GuardPolicy::default()).ok().expect("accepted");
+        let secret = guard(c, Proof::sealed_opened(), &GuardPolicy::default()).expect("accepted");
         let live = ObservedSecret::from_json(&secret.manifest(Some("7"))).expect("parses");
         assert_eq!(live.resource_version, "7");
         assert_eq!(live.controller().map(|o| o.uid.as_str()), Some("u"));

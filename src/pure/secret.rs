@@ -178,7 +178,9 @@ impl FingerprintKey {
     pub fn new(key: [u8; 32]) -> Self {
         // HMAC pads a short key with zeros to the block of its hash; done here, no length can be refused later.
         let mut block = Zeroizing::new([0; 64]);
-        block[..32].copy_from_slice(&key);
+        for (padded, byte) in block.iter_mut().zip(key) {
+            *padded = byte;
+        }
         Self(block)
     }
 
