@@ -1,0 +1,245 @@
+//! Ours beside the real Sealed Secrets controller, each on an API server of its own, in one run. Prints tables.
+//!
+//! `make bench` runs it in the sandbox; alone: `tests/rig/sandbox.sh cargo bench --offline --bench cluster`.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, dead_code)]
+
+#[path = "../tests/rig/mod.rs"]
+#[allow(unused_imports)]
+mod rig;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DynamicObject, ListParams, ObjectMeta, PostParams};
+use kube::{Api, Client};
+
+use rig::control_plane::{ControlPlane, Options};
+use rig::operator::Operator;
+use rig::process::{Proc, command, run_ok};
+use rig::sealed_controller::SealedController;
+use rig::wait::eventually;
+use rig::{scratch, tools};
+
+/// Where the objects live. Not the controller's own namespace: that holds the sealing keys.
+const NAMESPACE: &str = "bench";
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// Who is measured.
+enum Contender {
+    Ours(Operator),
+    Real(SealedController),
+}
+
+impl Contender {
+    async fn start(plane: &ControlPlane, who: &str) -> Self {
+        match who {
+            "latchwork" => Self::Ours(Operator::start_everywhere(&plane.kubeconfig, "default", &[]).await),
+            "real, unthrottled" => {
+                Self::Real(SealedController::start(plane, "default", &["--kubeclient-qps=-1"]).await)
+            }
+            _ => Self::Real(SealedController::start(plane, "default", &[]).await),
+        }
+    }
+
+    fn process(&self) -> &Proc {
+        match self {
+            Self::Ours(operator) => &operator.process,
+            Self::Real(controller) => &controller.process,
+        }
+    }
+
+    async fn certificate(&self) -> String {
+        let url = match self {
+            Self::Ours(operator) => &operator.url,
+            Self::Real(controller) => &controller.url,
+        };
+        let http = reqwest::Client::builder().no_proxy().build().expect("HTTP client");
+        eventually(LIMIT, "the certificate", || async {
+            let answer = http.get(format!("{url}/v1/cert.pem")).send().await.map_err(|e| e.to_string())?;
+            let answer = answer.error_for_status().map_err(|e| e.to_string())?;
+            answer.text().await.map_err(|e| e.to_string())
+        })
+        .await
+    }
+
+    /// Resident bytes now and at their highest, in MiB.
+    fn memory(&self) -> (f64, f64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process().pid())).expect("runs");
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).expect("in every status");
+            line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).expect("a number") / 1024.0
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    /// Seconds of CPU so far.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process().pid())).expect("runs");
+        let after_name = stat.rsplit(") ").next().expect("a name in parentheses");
+        let ticks: f64 = after_name.split(' ').skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
+        ticks / 100.0
+    }
+}
+
+/// Seals `count` Secrets of two entries with the real kubeseal, in one process.
+fn sealed(certificate: &str, prefix: &str, count: usize) -> Vec<DynamicObject> {
+    let certificate = scratch::file("cert.pem", certificate);
+    let secrets: String = (0..count)
+        .map(|n| {
+            format!(
+                "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {prefix}-{n}, namespace: {NAMESPACE}}}\nstringData: {{user: u{n}, password: p{n}}}\n"
+            )
+        })
+        .collect();
+    let mut kubeseal = command(tools::path("kubeseal"));
+    kubeseal.args(["--format", "yaml", "--cert"]).arg(certificate).env("KUBECONFIG", "/nonexistent");
+    let text = run_ok(kubeseal, secrets.as_bytes());
+    text.split("\n---\n").filter(|part| part.contains("kind:")).map(parse).collect()
+}
+
+fn parse(yaml: &str) -> DynamicObject {
+    serde_saphyr::from_str(yaml.trim_start_matches("---\n")).expect("kubeseal writes YAML")
+}
+
+fn sealed_api(client: &Client) -> Api<DynamicObject> {
+    let resource = kube::api::ApiResource {
+        group: "bitnami.com".into(),
+        version: "v1alpha1".into(),
+        api_version: "bitnami.com/v1alpha1".into(),
+        kind: "SealedSecret".into(),
+        plural: "sealedsecrets".into(),
+    };
+    Api::namespaced_with(client.clone(), NAMESPACE, &resource)
+}
+
+async fn create_all(client: &Client, objects: &[DynamicObject]) {
+    let api = sealed_api(client);
+    futures::stream::iter(objects.iter().map(Ok::<_, kube::Error>))
+        .try_for_each_concurrent(16, |object| {
+            let api = api.clone();
+            async move { api.create(&PostParams::default(), object).await.map(drop) }
+        })
+        .await
+        .expect("created");
+}
+
+async fn wait_for_secrets(client: &Client, prefix: &str, count: usize) {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+    eventually(LIMIT, "all Secrets", || async {
+        let list = secrets.list_metadata(&ListParams::default()).await.map_err(|e| e.to_string())?;
+        let start = format!("{prefix}-");
+        let found = list.iter().filter(|s| s.metadata.name.as_deref().unwrap_or_default().starts_with(&start)).count();
+        if found == count { Ok(()) } else { Err(format!("{found} of {count}")) }
+    })
+    .await;
+}
+
+async fn plane() -> (ControlPlane, Client) {
+    let plane = ControlPlane::start(Options::default()).await;
+    plane.install_crds();
+    plane.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"));
+    let client = plane.client().await;
+    (plane, client)
+}
+
+/// One object at a time: from the answer to its creation until its Secret can be read.
+async fn latency(client: &Client, certificate: &str) -> Vec<f64> {
+    let (api, secrets) = (sealed_api(client), Api::<Secret>::namespaced(client.clone(), NAMESPACE));
+    let mut took = vec![];
+    for object in sealed(certificate, "one", 20) {
+        let name = object.metadata.name.clone().expect("named");
+        let started = Instant::now();
+        api.create(&PostParams::default(), &object).await.expect("created");
+        while secrets.get_metadata_opt(&name).await.expect("readable").is_none() {
+            assert!(started.elapsed() < LIMIT, "{name} never came");
+        }
+        took.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    took.sort_by(f64::total_cmp);
+    took
+}
+
+async fn speed() {
+    const MANY: usize = 100;
+    println!("\n## From a SealedSecret to its Secret\n");
+    println!("One key, RSA 4096, two entries each. Alone: 20 objects one after the other. Together: {MANY} at once.\n");
+    println!("| | alone, median | alone, slowest | {MANY} together | objects a second | CPU an object |");
+    println!("|---|---|---|---|---|---|");
+    for who in ["latchwork", "real, unthrottled", "real, as shipped"] {
+        let (plane, client) = plane().await;
+        let contender = Contender::start(&plane, who).await;
+        let certificate = contender.certificate().await;
+        let took = latency(&client, &certificate).await;
+        let objects = sealed(&certificate, "many", MANY);
+        // A throttle's burst must not carry over from the objects before.
+        if who == "real, as shipped" {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        let (cpu, started) = (contender.cpu(), Instant::now());
+        create_all(&client, &objects).await;
+        wait_for_secrets(&client, "many", MANY).await;
+        let seconds = started.elapsed().as_secs_f64();
+        println!(
+            "| {who} | {:.0} ms | {:.0} ms | {seconds:.2} s | {:.0} | {:.1} ms |",
+            took[took.len() / 2],
+            took[took.len() - 1],
+            MANY as f64 / seconds,
+            (contender.cpu() - cpu) * 1000.0 / MANY as f64
+        );
+    }
+}
+
+async fn memory() {
+    const SEALED: usize = 1000;
+    const FOREIGN: usize = 5000;
+    println!("\n## Resident memory\n");
+    println!(
+        "{SEALED} SealedSecrets of two entries, and {FOREIGN} Secrets of 32 KiB that are nobody's business. Started"
+    );
+    println!("when all of them exist already; measured when every SealedSecret has its Secret.\n");
+    println!("| | start to all done | resident | highest |");
+    println!("|---|---|---|---|");
+    for who in ["latchwork", "real, unthrottled"] {
+        let (plane, client) = plane().await;
+        // The key must exist before the objects can be sealed: a first start makes it.
+        let certificate = Contender::start(&plane, who).await.certificate().await;
+        foreign(&client, FOREIGN).await;
+        create_all(&client, &sealed(&certificate, "many", SEALED)).await;
+        let started = Instant::now();
+        let contender = Contender::start(&plane, who).await;
+        wait_for_secrets(&client, "many", SEALED).await;
+        let seconds = started.elapsed().as_secs_f64();
+        let (resident, highest) = contender.memory();
+        println!("| {who} | {seconds:.1} s | {resident:.0} MiB | {highest:.0} MiB |");
+    }
+}
+
+async fn foreign(client: &Client, count: usize) {
+    let api: Api<Secret> = Api::namespaced(client.clone(), "kube-public");
+    let value = ByteString(vec![b'x'; 32 * 1024]);
+    futures::stream::iter(0..count)
+        .map(Ok::<_, kube::Error>)
+        .try_for_each_concurrent(16, |n| {
+            let secret = Secret {
+                metadata: ObjectMeta { name: Some(format!("foreign-{n}")), ..Default::default() },
+                data: Some(BTreeMap::from([("blob".to_owned(), value.clone())])),
+                ..Default::default()
+            };
+            let api = api.clone();
+            async move { api.create(&PostParams::default(), &secret).await.map(drop) }
+        })
+        .await
+        .expect("created");
+}
+
+fn main() {
+    rig::tls::install_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+    runtime.block_on(async {
+        speed().await;
+        memory().await;
+    });
+}
