@@ -37,6 +37,20 @@ enum Flow {
     Continue,
 }
 
+/// A value where it is kept: the dot or a variable.
+#[derive(Clone)]
+struct Slot {
+    value: Value,
+    /// Whether Go sees an `interface {}` that holds the value. Only an error text shows the difference.
+    boxed: bool,
+}
+
+impl Slot {
+    fn plain(value: Value) -> Self {
+        Self { value, boxed: false }
+    }
+}
+
 struct State<'t, 'e, 'r> {
     parse_name: &'t str,
     text: &'t [u8],
@@ -47,7 +61,7 @@ struct State<'t, 'e, 'r> {
     /// Name of the template that is executing.
     name: &'t str,
     at: At<'t>,
-    variables: Vec<(Arc<str>, Value)>,
+    variables: Vec<(Arc<str>, Slot)>,
     /// Where the variables of the executing template begin: templates inherit none.
     base: usize,
     depth: usize,
@@ -61,6 +75,7 @@ pub(super) fn render(
     dot: &Value,
     environment: &mut Environment<'_>,
 ) -> Eval<Plaintext> {
+    let dot = Slot::plain(if dot.is_nil() { Value::Missing } else { dot.clone() });
     let mut state = State {
         parse_name: name,
         text,
@@ -75,7 +90,7 @@ pub(super) fn render(
         depth: 0,
     };
     if let Some(root) = trees.get(name) {
-        state.list(dot, root)?;
+        state.list(&dot, root)?;
     }
     Ok(Plaintext::new(std::mem::take(&mut state.out).into_vec()))
 }
@@ -132,7 +147,7 @@ impl<'t> State<'t, '_, '_> {
 
     // --- nodes ---
 
-    fn list(&mut self, dot: &Value, nodes: &'t [Node]) -> Eval<Flow> {
+    fn list(&mut self, dot: &Slot, nodes: &'t [Node]) -> Eval<Flow> {
         self.deeper()?;
         for node in nodes {
             let flow = self.node(dot, node)?;
@@ -145,7 +160,7 @@ impl<'t> State<'t, '_, '_> {
         Ok(Flow::On)
     }
 
-    fn node(&mut self, dot: &Value, node: &'t Node) -> Eval<Flow> {
+    fn node(&mut self, dot: &Slot, node: &'t Node) -> Eval<Flow> {
         let taken = self.environment.steps(1);
         self.checked(taken)?;
         match node {
@@ -195,7 +210,7 @@ impl<'t> State<'t, '_, '_> {
 
     fn branch(
         &mut self,
-        dot: &Value,
+        dot: &Slot,
         with: bool,
         branches: &'t [(Pipe, Vec<Node>)],
         otherwise: Option<&'t [Node]>,
@@ -207,7 +222,7 @@ impl<'t> State<'t, '_, '_> {
             let value = self.pipe(dot, pipe)?;
             if value.truth() {
                 taken = true;
-                flow = self.list(if with { &value } else { dot }, body)?;
+                flow = if with { self.list(&Slot::plain(value), body)? } else { self.list(dot, body)? };
                 break;
             }
         }
@@ -218,7 +233,7 @@ impl<'t> State<'t, '_, '_> {
         Ok(flow)
     }
 
-    fn range(&mut self, dot: &Value, pipe: &'t Pipe, body: &'t [Node], otherwise: Option<&'t [Node]>) -> Eval<Flow> {
+    fn range(&mut self, dot: &Slot, pipe: &'t Pipe, body: &'t [Node], otherwise: Option<&'t [Node]>) -> Eval<Flow> {
         let outer = self.variables.len();
         let value = self.pipe(dot, pipe)?;
         let mut ran = false;
@@ -226,19 +241,22 @@ impl<'t> State<'t, '_, '_> {
             Value::Int(_, count) => self.range_integers(pipe, body, (*count).max(0) as u64, &value, &mut ran)?,
             Value::Uint(_, count) => self.range_integers(pipe, body, *count, &value, &mut ran)?,
             Value::List(list) => {
+                let boxed = list.element() == Type::Any;
                 let items = list.items().iter().enumerate();
-                self.iterate(pipe, body, items.map(|(index, item)| (Value::int(index as i64), item.clone())), &mut ran)?
+                let pair = |(index, item): (usize, &Value)| (Value::int(index as i64), item.clone());
+                self.iterate(pipe, body, items.map(pair), boxed, &mut ran)?
             }
             Value::Bytes(bytes) => {
                 let items = bytes.iter().enumerate();
                 let pair = |(index, byte): (usize, &u8)| {
                     (Value::int(index as i64), Value::Uint(UintKind::Uint8, u64::from(*byte)))
                 };
-                self.iterate(pipe, body, items.map(pair), &mut ran)?
+                self.iterate(pipe, body, items.map(pair), false, &mut ran)?
             }
             Value::Map(map) => {
+                let boxed = map.element() == Type::Any;
                 let entries = map.entries().into_iter();
-                self.iterate(pipe, body, entries.map(|(key, value)| (Value::Str(key), value)), &mut ran)?
+                self.iterate(pipe, body, entries.map(|(key, value)| (Value::Str(key), value)), boxed, &mut ran)?
             }
             Value::Missing | Value::Nil => Flow::On,
             other => {
@@ -246,9 +264,11 @@ impl<'t> State<'t, '_, '_> {
                 return self.raise(Fault::withheld(format!("range can't iterate over a {kind}")));
             }
         };
-        let mut flow = if flow == Flow::On { Flow::On } else { flow };
+        let mut flow = flow;
         if !ran && let Some(body) = otherwise {
-            flow = self.list(dot, body)?;
+            // A break here ends this range, which has ended anyway; a continue belongs to the range around it.
+            let end = self.list(dot, body)?;
+            flow = if end == Flow::Break { Flow::On } else { end };
         }
         self.variables.truncate(outer);
         Ok(flow)
@@ -271,7 +291,7 @@ impl<'t> State<'t, '_, '_> {
             Value::Int(kind, _) => Value::Int(*kind, index as i64),
             _ => Value::Missing,
         };
-        self.iterate(pipe, body, (0..count).map(|index| (Value::Missing, of(index))), ran)
+        self.iterate(pipe, body, (0..count).map(|index| (Value::Missing, of(index))), false, ran)
     }
 
     fn iterate(
@@ -279,11 +299,13 @@ impl<'t> State<'t, '_, '_> {
         pipe: &'t Pipe,
         body: &'t [Node],
         items: impl Iterator<Item = (Value, Value)>,
+        boxed: bool,
         ran: &mut bool,
     ) -> Eval<Flow> {
         let mark = self.variables.len();
         for (index, item) in items {
             *ran = true;
+            let item = Slot { value: item, boxed };
             self.bind(pipe, index, &item, mark)?;
             let flow = self.list(&item, body)?;
             self.variables.truncate(mark);
@@ -295,37 +317,37 @@ impl<'t> State<'t, '_, '_> {
     }
 
     /// Sets the variables of a range for one round.
-    fn bind(&mut self, pipe: &'t Pipe, index: Value, item: &Value, mark: usize) -> Eval<()> {
+    fn bind(&mut self, pipe: &'t Pipe, index: Value, item: &Slot, mark: usize) -> Eval<()> {
         match (pipe.assigns, pipe.declares.as_slice()) {
             (_, []) => {}
             (true, [one]) => self.assign(one, item.clone())?,
             (true, [first, second, ..]) => {
-                self.assign(first, index)?;
+                self.assign(first, Slot::plain(index))?;
                 self.assign(second, item.clone())?;
             }
             (false, declares) => {
-                let mut set = |back: usize, value: Value| {
+                let mut set = |back: usize, value: Slot| {
                     if let Some(slot) = mark.checked_sub(back).and_then(|at| self.variables.get_mut(at)) {
                         slot.1 = value;
                     }
                 };
                 set(1, item.clone());
                 if declares.len() > 1 {
-                    set(2, index);
+                    set(2, Slot::plain(index));
                 }
             }
         }
         Ok(())
     }
 
-    fn template(&mut self, dot: &Value, pos: usize, name: &'t str, pipe: Option<&'t Pipe>) -> Eval<()> {
+    fn template(&mut self, dot: &Slot, pos: usize, name: &'t str, pipe: Option<&'t Pipe>) -> Eval<()> {
         self.at = At::Template(pos, name, pipe);
         let Some((name, root)) = self.trees.get_key_value(name) else {
             return self.fail(format!("template {} not defined", quoted(name.as_bytes())));
         };
         let dot = match pipe {
-            Some(pipe) => self.pipe(dot, pipe)?,
-            None => Value::Missing,
+            Some(pipe) => Slot::plain(self.pipe(dot, pipe)?),
+            None => Slot::plain(Value::Missing),
         };
         let (outer, base, mark) = (self.name, self.base, self.variables.len());
         self.name = name;
@@ -340,7 +362,7 @@ impl<'t> State<'t, '_, '_> {
 
     // --- variables ---
 
-    fn assign(&mut self, name: &str, value: Value) -> Eval<()> {
+    fn assign(&mut self, name: &str, value: Slot) -> Eval<()> {
         let base = self.base;
         match self.variables.iter_mut().skip(base).rev().find(|(known, _)| &**known == name) {
             Some(slot) => {
@@ -351,7 +373,7 @@ impl<'t> State<'t, '_, '_> {
         }
     }
 
-    fn variable(&self, name: &str) -> Eval<Value> {
+    fn variable(&self, name: &str) -> Eval<Slot> {
         match self.variables.iter().skip(self.base).rev().find(|(known, _)| &**known == name) {
             Some((_, value)) => Ok(value.clone()),
             None => self.fail(format!("undefined variable: {name}")),
@@ -360,7 +382,7 @@ impl<'t> State<'t, '_, '_> {
 
     // --- pipelines ---
 
-    fn pipe(&mut self, dot: &Value, pipe: &'t Pipe) -> Eval<Value> {
+    fn pipe(&mut self, dot: &Slot, pipe: &'t Pipe) -> Eval<Value> {
         self.deeper()?;
         self.at = At::Pipe(pipe);
         let mut value = None;
@@ -372,9 +394,9 @@ impl<'t> State<'t, '_, '_> {
         let value = value.unwrap_or(Value::Missing);
         for name in &pipe.declares {
             if pipe.assigns {
-                self.assign(name, value.clone())?;
+                self.assign(name, Slot::plain(value.clone()))?;
             } else {
-                self.variables.push((name.clone(), value.clone()));
+                self.variables.push((name.clone(), Slot::plain(value.clone())));
             }
         }
         self.depth -= 1;
@@ -389,7 +411,7 @@ impl<'t> State<'t, '_, '_> {
         Ok(())
     }
 
-    fn command(&mut self, dot: &Value, command: &'t Command, last: Option<Value>) -> Eval<Value> {
+    fn command(&mut self, dot: &Slot, command: &'t Command, last: Option<Value>) -> Eval<Value> {
         let Some(first) = command.operands.first() else { return Ok(Value::Missing) };
         let operands = command.operands.as_slice();
         match &first.kind {
@@ -410,7 +432,7 @@ impl<'t> State<'t, '_, '_> {
         self.not_a_function(operands, last.as_ref())?;
         match &first.kind {
             OperandKind::Bool(value) => Ok(Value::Bool(*value)),
-            OperandKind::Dot => Ok(dot.clone()),
+            OperandKind::Dot => Ok(dot.value.clone()),
             OperandKind::Number(number) => self.ideal(number),
             OperandKind::Str { text, .. } => Ok(Value::Str(text.clone())),
             _ => self.fail("nil is not a command"),
@@ -440,7 +462,7 @@ impl<'t> State<'t, '_, '_> {
     }
 
     /// A field, a variable or a chain, with its fields; the last one may be a method with arguments.
-    fn path(&mut self, dot: &Value, operand: &'t Operand, operands: &'t [Operand], last: Option<Value>) -> Eval<Value> {
+    fn path(&mut self, dot: &Slot, operand: &'t Operand, operands: &'t [Operand], last: Option<Value>) -> Eval<Value> {
         self.at = At::Operand(operand);
         let (receiver, fields) = match &operand.kind {
             OperandKind::Field(fields) => (dot.clone(), fields),
@@ -448,7 +470,7 @@ impl<'t> State<'t, '_, '_> {
                 let value = self.variable(name)?;
                 if fields.is_empty() {
                     self.not_a_function(operands, last.as_ref())?;
-                    return Ok(value);
+                    return Ok(value.value);
                 }
                 (value, fields)
             }
@@ -456,27 +478,29 @@ impl<'t> State<'t, '_, '_> {
                 if matches!(base.kind, OperandKind::Nil) {
                     return self.fail(format!("indirection through explicit nil in {}", operand.source()));
                 }
-                (self.argument(dot, None, base)?, fields)
+                (Slot::plain(self.argument(dot, None, base)?), fields)
             }
             _ => return Ok(Value::Missing),
         };
-        let Some((final_field, leading)) = fields.split_last() else { return Ok(receiver) };
-        let mut value = receiver;
+        let Some((final_field, leading)) = fields.split_last() else { return Ok(receiver.value) };
+        let mut slot = receiver;
         for field in leading {
-            value = self.field(dot, field, operand, &[], None, value)?;
+            let boxed = matches!(&slot.value, Value::Map(map) if map.element() == Type::Any);
+            slot = Slot { value: self.field(dot, field, operand, &[], None, slot)?, boxed };
         }
-        self.field(dot, final_field, operand, operands, last, value)
+        self.field(dot, final_field, operand, operands, last, slot)
     }
 
     fn field(
         &mut self,
-        dot: &Value,
+        dot: &Slot,
         name: &str,
         operand: &'t Operand,
         operands: &'t [Operand],
         last: Option<Value>,
-        receiver: Value,
+        receiver: Slot,
     ) -> Eval<Value> {
+        let Slot { value: receiver, boxed } = receiver;
         match &receiver {
             Value::Missing => {
                 if self.missing_key == MissingKey::Error {
@@ -510,14 +534,15 @@ impl<'t> State<'t, '_, '_> {
                 MissingKey::Error => self.fail(format!("map has no entry for key {}", quoted(name.as_bytes()))),
             };
         }
-        self.fail(format!("can't evaluate field {name} in type {}", receiver.type_name()))
+        let kind = if boxed { Type::Any.to_string() } else { receiver.type_name() };
+        self.fail(format!("can't evaluate field {name} in type {kind}"))
     }
 
     // --- calls ---
 
     fn call(
         &mut self,
-        dot: &Value,
+        dot: &Slot,
         function: &'static Function,
         receiver: Option<Value>,
         place: At<'t>,
@@ -580,7 +605,7 @@ impl<'t> State<'t, '_, '_> {
         }
     }
 
-    fn short_circuit(&mut self, dot: &Value, until: bool, operands: &'t [Operand], last: Option<Value>) -> Eval<Value> {
+    fn short_circuit(&mut self, dot: &Slot, until: bool, operands: &'t [Operand], last: Option<Value>) -> Eval<Value> {
         let mut value = Value::Missing;
         for operand in operands {
             value = self.argument(dot, Some(T::Reflect), operand)?;
@@ -592,13 +617,14 @@ impl<'t> State<'t, '_, '_> {
     }
 
     /// Evaluates an operand as an argument of type `wanted`; none takes anything.
-    fn argument(&mut self, dot: &Value, wanted: Option<Type>, operand: &'t Operand) -> Eval<Value> {
+    fn argument(&mut self, dot: &Slot, wanted: Option<Type>, operand: &'t Operand) -> Eval<Value> {
         self.at = At::Operand(operand);
         let value = match &operand.kind {
-            OperandKind::Dot => dot.clone(),
+            OperandKind::Dot => dot.value.clone(),
             OperandKind::Nil => {
                 return match wanted {
-                    Some(Type::Any | Type::Reflect) | None => Ok(Value::Nil),
+                    Some(Type::Reflect) => Ok(Value::Missing),
+                    Some(Type::Any) | None => Ok(Value::Nil),
                     Some(kind) if kind.can_be_nil() => Ok(Value::zero(kind)),
                     Some(kind) => self.fail(format!("cannot assign nil to {kind}")),
                 };

@@ -103,12 +103,8 @@ pub(super) fn parse_float(text: &[u8]) -> Result<f64, NumberError> {
     if text.eq_ignore_ascii_case(b"nan") {
         return Ok(f64::NAN);
     }
-    if text.contains(&b'_') {
-        // Underscores are for literals of base prefix only.
-        let prefixed = matches!(unsigned, [b'0', b'x' | b'X', ..]);
-        if !prefixed || !underscores_ok(text) {
-            return Err(NumberError::Syntax);
-        }
+    if text.contains(&b'_') && !underscores_ok(text) {
+        return Err(NumberError::Syntax);
     }
     let clean: Vec<u8> = unsigned.iter().copied().filter(|byte| *byte != b'_').collect();
     let value = match clean.as_slice() {

@@ -648,12 +648,12 @@ impl Fields {
             return Some(time);
         }
         if !self.abbreviation.is_empty() {
-            // The local zone knows only UTC; other names get no offset, except GMT+3.
+            // The local zone knows only UTC; other names get no offset, except GMT+3, whose hours go into the zone but
+            // are not taken off the instant.
             let mut offset = 0;
             if let Some(hours) = self.abbreviation.strip_prefix("GMT").filter(|hours| !hours.is_empty()) {
                 offset = hours.parse::<i32>().unwrap_or(0) * 3600;
             }
-            time.seconds -= i64::from(offset);
             time.zone = Zone::Fixed(self.abbreviation.as_str().into(), offset);
             return Some(time);
         }

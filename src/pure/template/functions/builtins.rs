@@ -67,7 +67,8 @@ fn call(context: &mut Context<'_, '_>, args: &[Value]) -> Result {
 
 fn len(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
     let length = match args.at(0) {
-        Value::Missing | Value::Nil => return Err(Fault::plain("len of nil pointer")),
+        Value::Missing => return Err(Fault::plain("reflect: call of reflect.Value.Type on zero Value")),
+        Value::Nil => return Err(Fault::plain("len of nil pointer")),
         Value::Str(text) | Value::Bytes(text) => text.len(),
         Value::List(list) => list.items().len(),
         Value::Map(map) => map.len(),

@@ -119,11 +119,13 @@ fn set(context: &mut Context<'_, '_>, args: &[Value]) -> Result {
 }
 
 fn merge(context: &mut Context<'_, '_>, args: &[Value], overwrite: bool) -> Result {
-    let target = map(args, 0);
+    // A nil map gets a map of its own to merge into.
+    let target = as_map(args.at(0)).filter(|map| !map.is_nil()).cloned();
+    let target = target.unwrap_or_else(|| Map::new(ANY, BTreeMap::new()));
     for source in args.after(1).iter().filter_map(as_map) {
         merge_into(context, &target, source, overwrite, 0)?;
     }
-    Ok(args.at(0).clone())
+    Ok(Value::Map(target))
 }
 
 /// mergo's rule: what is missing or empty is filled; maps are merged in place; with `overwrite` the source wins.
@@ -199,6 +201,9 @@ fn dig(context: &mut Context<'_, '_>, args: &[Value]) -> Result {
 }
 
 fn deep_copy(context: &mut Context<'_, '_>, args: &[Value]) -> Result {
+    if args.at(0).is_nil() {
+        return Err(Fault::plain("reflect: call of reflect.Value.Type on zero Value"));
+    }
     copied(context, args.at(0), 0)
 }
 

@@ -224,7 +224,12 @@ impl Reader<'_> {
     }
 
     fn fault(&self) -> Fault {
-        if self.at >= self.bytes.len() { Fault::plain("unexpected end of JSON input") } else { invalid() }
+        let inside = matches!(self.bytes.last(), Some(b'a'..=b'z' | b'A'..=b'Z' | b'.' | b'+' | b'-'));
+        if self.at >= self.bytes.len() && !inside {
+            return Fault::plain("unexpected end of JSON input");
+        }
+        // Inside a word or a number Go complains about the blank it puts after the input.
+        invalid()
     }
 
     fn blanks(&mut self) {

@@ -11,10 +11,13 @@ mod lists;
 mod numbers;
 pub(super) mod objects;
 mod paths;
+mod pattern;
 mod random;
 mod reflection;
+mod regex;
 pub(crate) mod semver;
 mod strings;
+mod url;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -170,6 +173,8 @@ const SEALED: &[&[Function]] = &[
     paths::TABLE,
     random::TABLE,
     semver::TABLE,
+    regex::TABLE,
+    url::TABLE,
 ];
 const EXTERNAL: &[&[Function]] = &[encoding::EXTERNAL];
 

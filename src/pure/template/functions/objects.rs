@@ -30,7 +30,7 @@ const ON_TIME: &[Function] = &[
         Ok(Value::Bool(time.seconds == zero.seconds && time.nanos == 0))
     }),
     Function::new("Local", &[TIME], |_, args| of_time(Time { zone: Zone::Local, ..time(args, 0) })),
-    Function::new("Location", &[TIME], |_, args| Ok(Value::Object(Object::Location(time(args, 0).zone.name())))),
+    Function::new("Location", &[TIME], |_, args| Ok(Value::Object(Object::Location(location(&time(args, 0)))))),
     Function::new("Minute", &[TIME], |_, args| Ok(Value::int(time(args, 0).civil().minute))),
     Function::new("Month", &[TIME], |_, args| Ok(Value::Int(IntKind::Month, time(args, 0).civil().month))),
     Function::new("Nanosecond", &[TIME], |_, args| Ok(Value::int(i64::from(time(args, 0).nanos)))),
@@ -131,6 +131,14 @@ fn time(args: &[Value], index: usize) -> Time {
 /// A time as a value.
 pub(super) fn of_time(time: Time) -> Result {
     Ok(Value::Object(Object::Time(Box::new(time))))
+}
+
+/// The name of a time's zone; the local one is called UTC, as in a pod.
+fn location(time: &Time) -> std::sync::Arc<str> {
+    match time.zone {
+        Zone::Local => "UTC".into(),
+        _ => time.zone.name(),
+    }
 }
 
 fn add_date(_: &mut Context<'_, '_>, args: &[Value]) -> Result {

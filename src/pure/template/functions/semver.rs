@@ -1,4 +1,4 @@
-//! `semver` and `semverCompare`: versions and constraints by the rules of Masterminds/semver 3.3.
+//! `semver` and `semverCompare`: versions and constraints by the rules of Masterminds/semver 3.4.
 
 use std::cmp::Ordering;
 use std::sync::OnceLock;
@@ -65,12 +65,12 @@ impl Version {
     pub(super) fn parse(text: &str) -> std::result::Result<Self, Fault> {
         static PATTERN: OnceLock<Option<Regex>> = OnceLock::new();
         let pattern = compiled(&PATTERN, || format!(r"^v?(?P<a>[0-9]+)(?P<b>\.[0-9]+)?(?P<c>\.[0-9]+)?{TAIL}$"));
-        let invalid = || Fault::plain("Invalid Semantic Version");
+        let invalid = || Fault::plain("invalid semantic version");
         let captures = pattern.and_then(|pattern| pattern.captures(text)).ok_or_else(invalid)?;
         let part = |name: &str| -> std::result::Result<u64, Fault> {
             match group(&captures, name).trim_start_matches('.') {
                 "" => Ok(0),
-                digits => digits.parse().map_err(|_| Fault::withheld("Error parsing version segment")),
+                digits => digits.parse().map_err(|_| Fault::withheld("error parsing version segment")),
             }
         };
         let tail = |index: usize| captures.get(index).map_or("", |found| found.as_str()).to_owned();
@@ -83,7 +83,7 @@ impl Version {
             original: text.to_owned(),
         };
         if version.pre.split('.').any(|part| part.len() > 1 && part.starts_with('0') && is_number(part)) {
-            return Err(Fault::plain("Version segment starts with 0"));
+            return Err(Fault::plain("version segment starts with 0"));
         }
         Ok(version)
     }
@@ -186,7 +186,11 @@ impl Constraint {
     }
 
     fn allows(&self, version: &Version) -> bool {
-        self.0.iter().any(|all| all.iter().all(|comparison| comparison.allows(version)))
+        // A group without any prerelease of its own never matches one.
+        self.0.iter().any(|all| {
+            let open = version.pre.is_empty() || all.iter().any(|comparison| !comparison.version.pre.is_empty());
+            open && all.iter().all(|comparison| comparison.allows(version))
+        })
     }
 }
 
@@ -235,11 +239,6 @@ impl Comparison {
 
     fn allows(&self, version: &Version) -> bool {
         let bound = &self.version;
-        let hides_pre = !version.pre.is_empty() && bound.pre.is_empty();
-        // A release constraint never matches a prerelease; `!=` of an exact version is the exception.
-        if hides_pre && (self.operator != "!=" || self.loose) {
-            return false;
-        }
         let order = version.order(bound);
         match self.operator.as_str() {
             "!=" => self.differs(version),
@@ -323,7 +322,7 @@ fn readable(bytes: &[u8]) -> std::result::Result<&str, Fault> {
     if bytes.len() > limits::TEMPLATE_PATTERN_BYTES {
         return Err(Fault::limit("a version or constraint", limits::TEMPLATE_PATTERN_BYTES, "bytes"));
     }
-    std::str::from_utf8(bytes).map_err(|_| Fault::plain("Invalid Semantic Version"))
+    std::str::from_utf8(bytes).map_err(|_| Fault::plain("invalid semantic version"))
 }
 
 fn semver(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
