@@ -11,5 +11,6 @@
     missing_docs
 )]
 
+mod cli;
 mod cluster;
 mod rig;

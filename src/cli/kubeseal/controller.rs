@@ -96,17 +96,20 @@ fn described(answer: &Answer) -> String {
     if message.is_empty() { answer.status.to_string() } else { format!("{message} ({})", answer.status) }
 }
 
-/// Namespace of the kubeconfig's context, of the pod, or `default`; no connection is made.
+/// Namespace of the kubeconfig's context (`default` where it names none), or of the pod; empty without either. No
+/// connection is made.
 pub(super) fn context_namespace(kubeconfig: Option<&Path>, context: Option<&str>) -> String {
     let file = match kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     };
-    let named = file.ok().and_then(|file| {
+    let context = file.ok().and_then(|file| {
         let current = context.map(str::to_owned).or(file.current_context)?;
-        let context = file.contexts.into_iter().find(|context| context.name == current)?.context?;
-        context.namespace.filter(|namespace| !namespace.is_empty())
+        file.contexts.into_iter().find(|context| context.name == current)?.context
     });
     let pod = || std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
-    named.or_else(|| pod().map(|text| text.trim().to_owned())).unwrap_or_else(|| "default".into())
+    match context {
+        Some(context) => context.namespace.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
+        None => pod().map(|text| text.trim().to_owned()).unwrap_or_default(),
+    }
 }

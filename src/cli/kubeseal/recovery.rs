@@ -11,8 +11,9 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 use super::output::Output;
 use crate::pure::desired::{GuardPolicy, guard};
+use crate::pure::error::Explain as _;
 use crate::pure::sealed::unseal::{UnsealOptions, unseal_with};
-use crate::pure::sealed::{Hints, SealingKeys, blob, manifest, pem};
+use crate::pure::sealed::{Hints, SealingKeys, UnsealError, blob, manifest, pem};
 
 /// The Secret in clear, printed.
 pub(super) fn unseal(text: &[u8], key_files: &[PathBuf], output: Output) -> anyhow::Result<Zeroizing<Vec<u8>>> {
@@ -26,8 +27,9 @@ pub(super) fn unseal(text: &[u8], key_files: &[PathBuf], output: Output) -> anyh
     let options = UnsealOptions { deprecated_data: false, explain: true };
     let unsealed = match unseal_with(&object, &keys, &Hints::default(), Timestamp::now(), options) {
         Ok(unsealed) => unsealed,
-        // On one line, with the cause behind the incumbent's words.
-        Err(error) => bail!("{}", crate::pure::error::Explain::line(&error)),
+        // The incumbent's words, and behind them on the same line what it does not know: the cause.
+        Err(error @ UnsealError::Entries(_)) => bail!("{}", error.line()),
+        Err(error) => return Err(error.into()),
     };
     let (candidate, proof) = unsealed.into_candidate();
     // The person holds the keys: nothing is withheld from them on their own terminal.

@@ -1,0 +1,345 @@
+//! `latchwork kubeseal` beside the real kubeseal, in both directions.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use latchwork::pure::sealed::generate::{NewKey, generate};
+
+use crate::rig::process::{self, Ran, run, run_ok};
+use crate::rig::{scratch, tools};
+
+const SCOPES: [&str; 3] = ["strict", "namespace-wide", "cluster-wide"];
+
+const SECRET: &str = "apiVersion: v1
+kind: Secret
+metadata:
+  name: db
+  namespace: team
+  labels: {app: web, num: \"1\", odd: \"true\"}
+  annotations: {note: 'a: b #c', multi: \"l1\\nl2\\n\", empty: '', long: 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen'}
+  creationTimestamp: 2026-01-01T00:00:00Z
+  uid: abc
+  ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: u}]
+type: example.com/kind
+immutable: true
+data: {bin: AP+A, empty: \"\", both: eA==}
+stringData: {password: correct horse, both: wins}
+";
+
+fn vector(name: &str) -> PathBuf {
+    tools::repository().join("tests/vectors/sealed").join(name)
+}
+
+fn theirs(arguments: &[&str]) -> Command {
+    let mut command = process::command(tools::path("kubeseal"));
+    command.args(arguments).env("KUBECONFIG", "/nonexistent").env("HOME", scratch::dir("home"));
+    command
+}
+
+/// The program under the name `kubeseal`, as a user's script calls it.
+fn ours(arguments: &[&str]) -> Command {
+    let link = scratch::dir("bin").join("kubeseal");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
+    let mut command = process::command(link);
+    command.args(arguments).env("KUBECONFIG", "/nonexistent").env("HOME", scratch::dir("home"));
+    command
+}
+
+type Program = fn(&[&str]) -> Command;
+const BOTH: [(&str, Program); 2] = [("kubeseal", theirs), ("latchwork", ours)];
+
+fn cert() -> String {
+    vector("keys/current.crt").display().to_string()
+}
+
+fn key() -> String {
+    vector("keys/current.key").display().to_string()
+}
+
+/// Text with every sealed value replaced: what must be equal byte for byte.
+fn without_values(text: &str) -> String {
+    let sealed = |word: &str| word.len() > 300 && word.starts_with("Ag");
+    let blank = |line: &str| match line.split_once(": ") {
+        Some((name, value)) if sealed(value.trim_matches(['"', ','])) => {
+            format!("{name}: SEALED{}", if value.ends_with(',') { "," } else { "" })
+        }
+        _ => line.to_owned(),
+    };
+    text.lines().map(blank).collect::<Vec<_>>().join("\n")
+}
+
+/// What must be equal in YAML, where the two printers fold and quote in different places: everything that is read.
+fn documents(text: &str) -> Vec<Value> {
+    let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).expect("YAML");
+    for value in documents.iter_mut().filter_map(|d| d.pointer_mut("/spec/encryptedData")?.as_object_mut()) {
+        value.values_mut().for_each(|value| *value = json!("SEALED"));
+    }
+    documents
+}
+
+fn data(secret: &str) -> BTreeMap<String, String> {
+    let value: Value = serde_saphyr::from_str(secret).expect("a Secret");
+    let data = value["data"].as_object().cloned().unwrap_or_default();
+    data.into_iter().map(|(name, value)| (name, value.as_str().unwrap_or_default().to_owned())).collect()
+}
+
+#[test]
+fn sealing_prints_the_same_text_and_each_opens_the_others() {
+    for scope in SCOPES {
+        for format in ["json", "yaml"] {
+            let arguments = ["--cert", &cert(), "--scope", scope, "--format", format];
+            let texts = BOTH.map(|(_, program)| run_ok(program(&arguments), SECRET.as_bytes()));
+            assert_eq!(documents(&texts[0]), documents(&texts[1]), "{scope}");
+            if format == "json" {
+                assert_eq!(without_values(&texts[0]), without_values(&texts[1]), "{scope}");
+            }
+            let mut opened = vec![];
+            for text in &texts {
+                for (name, program) in BOTH {
+                    let arguments = ["--recovery-unseal", "--recovery-private-key", &key(), "-o", "json"];
+                    let secret = run_ok(program(&arguments), text.as_bytes());
+                    let found = data(&secret);
+                    assert_eq!(found["password"], "Y29ycmVjdCBob3JzZQ==", "{name}");
+                    assert_eq!(found["both"], "d2lucw==", "{name}");
+                    // The incumbent adds an owner without a UID, which no API server takes.
+                    let mut value: Value = serde_json::from_str(&secret).unwrap();
+                    value["metadata"].as_object_mut().unwrap().shift_remove("ownerReferences");
+                    // And it prints an empty value as null.
+                    value["data"]["empty"] = json!("");
+                    opened.push(serde_json::to_string(&value).unwrap());
+                }
+            }
+            opened.dedup();
+            assert_eq!(opened.len(), 1, "{scope}: {opened:#?}");
+        }
+    }
+}
+
+#[test]
+fn several_documents_overridden_names_and_namespaces() {
+    let two = format!("{SECRET}---\n{}", SECRET.replace("name: db", "name: other").replace("  namespace: team\n", ""));
+    for arguments in [
+        &["-o", "yaml", "-n", "team", "--name", "renamed"][..],
+        &["-oyaml", "--namespace=team", "--scope=cluster-wide"],
+        &["--format=yaml", "-n=team", "--allow-empty-data=true", "--v=3", "ignored", "arguments"],
+    ] {
+        let cert = cert();
+        let all = [&["--cert", cert.as_str()], arguments].concat();
+        let [theirs, ours] = BOTH.map(|(_, program)| run_ok(program(&all), two.as_bytes()));
+        assert_eq!(documents(&theirs), documents(&ours), "{arguments:?}");
+        assert_eq!(ours.matches("kind: SealedSecret").count(), 2);
+    }
+}
+
+fn sealed_with(scope: &str, item: &str) -> String {
+    let annotations = match scope {
+        "strict" => json!({}),
+        scope => json!({ format!("sealedsecrets.bitnami.com/{scope}"): "true" }),
+    };
+    json!({
+        "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret",
+        "metadata": { "name": "db", "namespace": "team", "annotations": annotations },
+        "spec": { "encryptedData": { "x": item } },
+    })
+    .to_string()
+}
+
+#[test]
+fn raw_items_open_on_the_other_side() {
+    let value = scratch::file("value", "raw \u{e9} value");
+    let from_file = format!("ignored={}", value.display());
+    for scope in SCOPES {
+        for (name, program) in BOTH {
+            let cert = cert();
+            let mut arguments = vec!["--cert", &cert, "--raw", "--scope", scope];
+            if scope != "cluster-wide" {
+                arguments.extend(["--namespace", "team"]);
+            }
+            if scope == "strict" {
+                arguments.extend(["--name", "db"]);
+            }
+            let piped = run_ok(program(&arguments), "raw \u{e9} value".as_bytes());
+            arguments.extend(["--from-file", &from_file]);
+            let from_file = run_ok(program(&arguments), b"");
+            for item in [piped, from_file] {
+                assert!(!item.contains('\n') && item.starts_with("Ag"), "{name}: {item}");
+                for (other, program) in BOTH {
+                    let arguments = ["--recovery-unseal", "--recovery-private-key", &key()];
+                    let secret = run_ok(program(&arguments), sealed_with(scope, &item).as_bytes());
+                    assert_eq!(data(&secret)["x"], "cmF3IMOpIHZhbHVl", "{name} {scope} by {other}");
+                }
+            }
+        }
+    }
+}
+
+fn file_with(name: &str, text: &str) -> PathBuf {
+    scratch::file(name, text)
+}
+
+#[test]
+fn merging_and_files() {
+    let update =
+        "metadata: {name: ignored, namespace: team, labels: {more: 'yes'}}\nstringData: {password: new, token: t}\n";
+    let merged = BOTH.map(|(_, program)| {
+        let original = run_ok(theirs(&["--cert", &cert(), "-o", "yaml"]), SECRET.as_bytes());
+        let file = file_with("sealed.yaml", &original);
+        let path = file.display().to_string();
+        let out = run_ok(program(&["--cert", &cert(), "-o", "yaml", "--merge-into", &path]), update.as_bytes());
+        assert_eq!(out, "");
+        let after = std::fs::read_to_string(&file).unwrap();
+        // What was not merged stays as it was, to the byte.
+        let line = |text: &str, name: &str| text.lines().find(|l| l.trim_start().starts_with(name)).map(str::to_owned);
+        assert_eq!(line(&original, "bin:"), line(&after, "bin:"));
+        assert_ne!(line(&original, "password:"), line(&after, "password:"));
+        for (_, program) in BOTH {
+            let secret = run_ok(program(&["--recovery-unseal", "--recovery-private-key", &key()]), after.as_bytes());
+            assert_eq!((data(&secret)["token"].as_str(), data(&secret)["password"].as_str()), ("dA==", "bmV3"));
+        }
+        documents(&after)
+    });
+    assert_eq!(merged[0], merged[1]);
+
+    // A file of wider scope keeps it: the incumbent would seal these entries strict, and the controller could not open them.
+    let wide = run_ok(theirs(&["--cert", &cert(), "-o", "yaml", "--scope", "cluster-wide"]), SECRET.as_bytes());
+    let file = file_with("wide.yaml", &wide);
+    run_ok(ours(&["--cert", &cert(), "-o", "yaml", "--merge-into", &file.display().to_string()]), update.as_bytes());
+    let wide = std::fs::read(&file).unwrap();
+    let secret = run_ok(theirs(&["--recovery-unseal", "--recovery-private-key", &key()]), &wide);
+    assert_eq!(data(&secret)["token"], "dA==");
+    // A template without labels: the incumbent panics.
+    let bare = "metadata: {name: db, namespace: team}\nstringData: {a: b}\n";
+    let bare = run_ok(theirs(&["--cert", &cert(), "-o", "yaml"]), bare.as_bytes());
+    let file = file_with("bare.yaml", &bare);
+    run_ok(ours(&["--cert", &cert(), "-o", "yaml", "--merge-into", &file.display().to_string()]), update.as_bytes());
+    assert!(std::fs::read_to_string(&file).unwrap().contains("more: \"yes\""));
+
+    // Input and output files; the name of the output decides about YAML; a failure leaves it alone.
+    for (_, program) in BOTH {
+        let (input, output) = (file_with("in.yaml", SECRET), scratch::dir("out").join("out.yml"));
+        let (input, path) = (input.display().to_string(), output.display().to_string());
+        run_ok(program(&["--cert", &cert(), "-f", &input, "-w", &path]), b"");
+        let first = std::fs::read_to_string(&output).unwrap();
+        assert!(first.starts_with("---\napiVersion: bitnami.com/v1alpha1\n"), "{first}");
+        let failed = run(program(&["--cert", &cert(), "-w", &path]), b"metadata: {name: db}\n");
+        assert_eq!(failed.status.code(), Some(1));
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), first);
+    }
+}
+
+#[test]
+fn recovery_takes_pem_secrets_and_lists() {
+    use base64::Engine as _;
+    let text = |name: &str| std::fs::read_to_string(vector(name)).unwrap();
+    let secret = |name: &str| {
+        let key = base64::engine::general_purpose::STANDARD.encode(text(&format!("keys/{name}.key")));
+        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "data": { "tls.key": key } })
+    };
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": [secret("old"), secret("current")] });
+    let one = file_with("one.json", &secret("current").to_string());
+    let all = file_with("all.json", &list.to_string());
+    let old = vector("keys/old.key");
+    let path = |path: &Path| path.display().to_string();
+    let sealed = text("sealed/two-keys.yaml");
+    for (name, program) in BOTH {
+        for keys in [path(&all), format!("{},{}", path(&old), path(&one))] {
+            let secret = run_ok(
+                program(&["--recovery-unseal", "--recovery-private-key", &keys, "-o", "yaml"]),
+                sealed.as_bytes(),
+            );
+            assert_eq!(data(&secret)["token"], "bmV3", "{name}");
+            assert_eq!(data(&secret).len(), 4);
+        }
+        let half = run(program(&["--recovery-unseal", "--recovery-private-key", &path(&old)]), sealed.as_bytes());
+        assert_eq!((half.status.code(), half.stdout.as_str()), (Some(1), ""), "{name}");
+        assert!(half.stderr.starts_with("error: no key could decrypt secret (token)"), "{name}: {}", half.stderr);
+        let deprecated = text("sealed/deprecated.json");
+        let refused = run(program(&["--recovery-unseal", "--recovery-private-key", &key()]), deprecated.as_bytes());
+        assert_eq!(
+            refused.stderr,
+            "error: using deprecated 'data' field, use 'encryptedData' or flip the feature flag\n"
+        );
+    }
+}
+
+fn expired() -> String {
+    let new = NewKey {
+        bits: 2048,
+        common_name: String::new(),
+        now: "2020-02-01T00:00:00Z".parse().unwrap(),
+        validity: jiff::SignedDuration::from_hours(24 * 7),
+    };
+    scratch::file("expired.pem", generate(&new).unwrap().cert_pem).display().to_string()
+}
+
+#[test]
+fn failures_have_the_same_text_and_status() {
+    let (cert, expired) = (cert(), expired());
+    let named = "metadata: {name: db, namespace: team}\nstringData: {a: b}\n";
+    let table: &[(&[&str], &str)] = &[
+        (&["--cert", &expired], named),
+        (&["--cert", &cert, "--namespace", "other"], named),
+        (&["--cert", &cert], "metadata: {namespace: team}\nstringData: {a: b}\n"),
+        (&["--cert", &cert], "metadata: {name: db}\n"),
+        (&["--cert", &cert], ""),
+        (&["--cert", &cert, "-o", "xml"], named),
+        (&["--cert", &cert, "--from-file", "x"], named),
+        (&["--cert", &cert, "--raw", "--namespace", "team"], "x"),
+        (&["--cert", &cert], "metadata: {name: db}\nstringData: {a: b}\n"),
+        (&["--cert", &cert, "--raw", "--from-file", "a", "--from-file", "b", "--scope", "cluster-wide"], ""),
+        (&["--cert", &cert, "-f", "/nonexistent/file"], ""),
+    ];
+    for (arguments, input) in table {
+        let [theirs, ours] = BOTH.map(|(_, program)| run(program(arguments), input.as_bytes()));
+        let shown = |ran: &Ran| (ran.status.code(), ran.stdout.clone(), ran.stderr.clone());
+        assert_eq!(shown(&theirs), shown(&ours), "{arguments:?}");
+        assert_eq!(theirs.status.code(), Some(1), "{arguments:?}");
+    }
+    // Other words, the same status and stream.
+    let raw = ["--cert", &cert, "--raw"];
+    for arguments in
+        [&["--bogus"][..], &["--scope", "galaxy"], &["--cert", "/nonexistent/cert"], &["--fetch-cert"], &raw]
+    {
+        let [theirs, ours] = BOTH.map(|(_, program)| run(program(arguments), named.as_bytes()));
+        assert_eq!(theirs.status.code(), ours.status.code(), "{arguments:?}: {} / {}", theirs.stderr, ours.stderr);
+        assert!(ours.stdout.is_empty() && !ours.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn variables_certificates_by_url_and_version() {
+    let named = "metadata: {name: db, namespace: team}\nstringData: {a: b}\n";
+    let file = format!("file://{}", vector("keys/current.crt").display());
+    for (_, program) in BOTH {
+        let mut command = program(&[]);
+        command
+            .env("SEALED_SECRETS_CERT", cert())
+            .env("SEALED_SECRETS_FORMAT", "yaml")
+            .env("SEALED_SECRETS_SCOPE", "namespace-wide");
+        let sealed = run_ok(command, named.as_bytes());
+        assert!(sealed.starts_with("---\n") && sealed.contains("namespace-wide: \"true\""), "{sealed}");
+        run_ok(program(&["--cert", &file]), named.as_bytes());
+        let printed = run_ok(program(&["--cert", &cert(), "--fetch-cert"]), b"");
+        assert_eq!(printed, std::fs::read_to_string(cert()).unwrap());
+        assert!(run_ok(program(&["--version"]), b"").starts_with("kubeseal version: v0.38.4"));
+        assert!(run_ok(program(&["--help"]), b"").contains("--merge-into"));
+    }
+    let reply = crate::rig::http1::Reply::new(200, std::fs::read_to_string(cert()).unwrap());
+    let server = crate::rig::fault_http::FaultServer::start(crate::rig::fault_http::Fault::Reply(reply));
+    for (_, program) in BOTH {
+        run_ok(program(&["--cert", &format!("{}/cert.pem", server.url())]), named.as_bytes());
+    }
+    server.set_status(404);
+    for (_, program) in BOTH {
+        let refused = run(program(&["--cert", &server.url()]), named.as_bytes());
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(
+            refused.stderr.starts_with("error: cannot fetch \"http://") && refused.stderr.contains("404"),
+            "{}",
+            refused.stderr
+        );
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the command line against the tools that it answers for.
+
+mod kubeseal;
