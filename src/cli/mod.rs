@@ -12,7 +12,9 @@ use clap::{Parser, Subcommand};
 pub mod crds;
 pub mod keys;
 pub mod kubeseal;
+mod keys_at_hand;
 pub mod operator;
+pub mod render;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
 #[derive(Parser)]
@@ -26,6 +28,8 @@ struct Cli {
 enum Verb {
     /// Run the operator: reconcile EncryptedSources, SealedSecrets and ExternalSecrets of a cluster
     Operator(operator::OperatorArgs),
+    /// Write the plain manifests of a GitOps repository to standard output
+    Render(render::RenderArgs),
     /// Print the custom resource definitions, ready for `kubectl apply`
     Crds(crds::CrdsArgs),
     /// List the sealing keys of a cluster, with what each of them still opens
@@ -57,6 +61,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     };
     let result = match cli.verb {
         Verb::Operator(args) => operator::run(args),
+        Verb::Render(args) => render::run(&args),
         Verb::Crds(args) => crds::run(&args),
         Verb::Keys(args) => keys::run(&args),
         Verb::Kubeseal(args) => kubeseal::run(*args),

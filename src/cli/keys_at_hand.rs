@@ -1,0 +1,172 @@
+//! The keys that a command finds: flags, environment, a key directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use zeroize::Zeroizing;
+
+use crate::pure::desired::ObservedSecret;
+use crate::pure::error::Explain as _;
+use crate::pure::format::{self, Format};
+use crate::pure::keys::age::Identities;
+use crate::pure::limits;
+use crate::pure::sealed::SealingKeys;
+
+/// Where a key directory is looked for, beside each path and upward.
+const KEY_DIRECTORY: &str = ".latchwork/keys";
+
+/// Names of private keys.
+#[derive(Args)]
+pub struct KeyArgs {
+    /// age identity file; may be repeated. $SOPS_AGE_KEY and the file named by $SOPS_AGE_KEY_FILE are read too
+    #[arg(long, value_name = "FILE")]
+    identity: Vec<PathBuf>,
+    /// Sealing key: a PEM file, a Secret as kubectl prints it, or a directory of these; may be repeated
+    #[arg(long, value_name = "FILE|DIR")]
+    sealing_key: Vec<PathBuf>,
+    /// Key directory: *.agekey are age identities, *.key and *.pem (with the *.crt beside them) and Secrets in *.yaml,
+    /// *.yml and *.json are sealing keys [default: the nearest .latchwork/keys at each PATH or above it]
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+}
+
+/// All private keys that were found.
+pub struct KeysAtHand {
+    /// For SOPS files.
+    pub identities: Identities,
+    /// For SealedSecrets.
+    pub sealing: SealingKeys,
+}
+
+impl KeysAtHand {
+    /// Reads the keys that flags and environment name, and those of the key directories of `paths`. A source that was
+    /// named and cannot be used is an error at once: a missing key would show only as documents that do not open.
+    pub fn collect(args: &KeyArgs, paths: &[PathBuf]) -> anyhow::Result<Self> {
+        let mut found = Self { identities: Identities::new(), sealing: SealingKeys::new() };
+        if let Some(text) = std::env::var_os("SOPS_AGE_KEY").filter(|text| !text.is_empty()) {
+            let Some(text) = text.to_str() else { bail!("SOPS_AGE_KEY is not text") };
+            found.add_identities(text, "SOPS_AGE_KEY")?;
+        }
+        let from_environment = std::env::var_os("SOPS_AGE_KEY_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        for path in from_environment.iter().chain(&args.identity) {
+            found.add_identity_file(path)?;
+        }
+        for path in &args.sealing_key {
+            if path.is_dir() { found.add_sealing_directory(path)? } else { found.add_sealing_file(path)? }
+        }
+        match &args.keys {
+            Some(directory) => found.add_directory(directory)?,
+            None => {
+                for directory in nearest(paths) {
+                    found.add_directory(&directory)?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn add_identities(&mut self, text: &str, source: &str) -> anyhow::Result<()> {
+        let identities = Identities::parse(text, source).map_err(|error| anyhow::anyhow!(error.line()))?;
+        self.identities.extend(identities);
+        Ok(())
+    }
+
+    fn add_identity_file(&mut self, path: &Path) -> anyhow::Result<()> {
+        let text = read(path)?;
+        let text = std::str::from_utf8(&text).with_context(|| format!("{} is not text", path.display()))?;
+        self.add_identities(text, &path.display().to_string())
+    }
+
+    fn add_directory(&mut self, directory: &Path) -> anyhow::Result<()> {
+        for path in list(directory)? {
+            if has_suffix(&path, &["agekey"]) {
+                self.add_identity_file(&path)?;
+            }
+        }
+        self.add_sealing_directory(directory)
+    }
+
+    fn add_sealing_directory(&mut self, directory: &Path) -> anyhow::Result<()> {
+        for path in list(directory)? {
+            if has_suffix(&path, &["key", "pem", "yaml", "yml", "json"]) {
+                self.add_sealing_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_sealing_file(&mut self, path: &Path) -> anyhow::Result<()> {
+        let content = read(path)?;
+        let name = path.display().to_string();
+        if has_suffix(path, &["yaml", "yml", "json"]) {
+            return self.add_sealing_secrets(&content, &name);
+        }
+        let beside = path.with_extension("crt");
+        let certificate = if beside.is_file() { Some(read(&beside)?) } else { None };
+        // Certificate and key may stand in one file.
+        let both = content.windows(17).any(|text| text == b"BEGIN CERTIFICATE").then_some(&*content);
+        let certificate = certificate.as_ref().map(|content| &***content).or(both.map(|content| &**content));
+        // A certificate is for sealing only; what opens is the key.
+        self.sealing.add_pem(&name, &content, certificate).map_err(|error| anyhow::anyhow!(error.line()))?;
+        Ok(())
+    }
+
+    /// Secrets as `kubectl get secret -o yaml` prints them, one, several documents, or a List.
+    fn add_sealing_secrets(&mut self, content: &[u8], name: &str) -> anyhow::Result<()> {
+        let format = if name.ends_with(".json") { Format::Json } else { Format::Yaml };
+        let tree = format::parse(content, format).map_err(|error| anyhow::anyhow!("{name}: {}", error.line()))?;
+        let mut secrets = vec![];
+        for branch in &tree.branches {
+            let json = format::emit(std::slice::from_ref(branch), Format::Json)
+                .map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+            match branch.entry("items") {
+                Some(_) => secrets.extend(ObservedSecret::list_from_json(json.expose()).context(name.to_owned())?),
+                None => secrets.push(ObservedSecret::from_json(json.expose()).context(name.to_owned())?),
+            }
+        }
+        for secret in secrets {
+            let Some(key) = secret.data.get("tls.key") else {
+                bail!("{name}: Secret {} has no entry tls.key", secret.name);
+            };
+            let certificate = secret.data.get("tls.crt").map(|certificate| certificate.expose());
+            let key_name = format!("{name} ({})", secret.name);
+            self.sealing
+                .add_pem(&key_name, key.expose(), certificate)
+                .map_err(|error| anyhow::anyhow!(error.line()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The nearest key directory of each path.
+fn nearest(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = vec![];
+    for path in paths.iter().filter(|path| *path != Path::new("-")) {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let directory = absolute.ancestors().map(|above| above.join(KEY_DIRECTORY)).find(|above| above.is_dir());
+        found.extend(directory.filter(|directory| !found.contains(directory)));
+    }
+    found
+}
+
+fn list(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let mut paths: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| p.is_file()).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn has_suffix(path: &Path, suffixes: &[&str]) -> bool {
+    path.extension().is_some_and(|found| suffixes.iter().any(|suffix| found.eq_ignore_ascii_case(suffix)))
+}
+
+fn read(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let cannot = || format!("cannot read {}", path.display());
+    let size = std::fs::metadata(path).with_context(cannot)?.len();
+    if size > limits::FILE_BYTES as u64 {
+        bail!("{} is too large for a key file", path.display());
+    }
+    Ok(Zeroizing::new(std::fs::read(path).with_context(cannot)?))
+}
