@@ -11,8 +11,8 @@ use clap::{Parser, Subcommand};
 
 pub mod crds;
 pub mod keys;
-pub mod kubeseal;
 mod keys_at_hand;
+pub mod kubeseal;
 pub mod operator;
 pub mod render;
 

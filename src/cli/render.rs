@@ -62,7 +62,8 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
     // On the command line the user's own rights decide about namespaces and types when the output is applied.
     let policy = GuardPolicy { namespace: None, allow_token_types: true };
     let hints = Hints::default();
-    let keys = Keys { identities: &at_hand.identities, sealing: &at_hand.sealing, hints: &hints, policy: &policy };
+    let now = jiff::Timestamp::now();
+    let keys = Keys { identities: &at_hand.identities, sealing: &at_hand.sealing, hints: &hints, policy: &policy, now };
     let show = Show { json: args.output == Output::Json, redact: args.redact };
 
     let mut files = vec![];

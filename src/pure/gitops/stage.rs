@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use jiff::Timestamp;
+
 use super::error::StageError;
 use super::object::{self, Header};
 use super::show::Show;
@@ -28,6 +30,8 @@ pub struct Keys<'a> {
     pub hints: &'a Hints,
     /// Guards of every Secret.
     pub policy: &'a GuardPolicy,
+    /// What templates take for the present.
+    pub now: Timestamp,
 }
 
 /// One document and what became of it.
@@ -250,7 +254,8 @@ impl Stage<'_> {
             _ if header.decrypt_disabled => {}
             ("bitnami.com/v1alpha1", "SealedSecret") => {
                 let sealed: SealedSecret = object::decode(branch)?;
-                let (candidate, proof) = unseal(&sealed, self.keys.sealing, self.keys.hints)?.into_candidate();
+                let (candidate, proof) =
+                    unseal(&sealed, self.keys.sealing, self.keys.hints, self.keys.now)?.into_candidate();
                 let secret = guard(candidate, proof, self.keys.policy)?;
                 let text = self.show.map(|show| show.secret(&secret)).transpose()?;
                 return Ok(Staged::Secret(Box::new(secret), text.map_or(Text::None, Text::Made)));

@@ -30,8 +30,13 @@ impl Ring {
     }
 
     fn stage(&self, path: &str, content: &str, show: Option<Show>) -> FileResult {
-        let keys =
-            Keys { identities: &self.identities, sealing: &self.sealing, hints: &self.hints, policy: &self.policy };
+        let keys = Keys {
+            identities: &self.identities,
+            sealing: &self.sealing,
+            hints: &self.hints,
+            policy: &self.policy,
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
         stage(TreeFile { path: path.into(), content: Ok(content.as_bytes().to_vec()) }, &keys, show)
     }
 }
