@@ -127,7 +127,8 @@ fn base32_to(bytes: &[u8]) -> std::result::Result<Vec<u8>, Illegal> {
                 return Err(fault(clean.len() - digits));
             };
             at += 1;
-            if byte == b'=' && digits >= 2 {
+            // Padding is looked for in the last quantum only.
+            if byte == b'=' && digits >= 2 && clean.len() - at < 8 {
                 let rest = clean.get(at..).unwrap_or_default();
                 let wanted = 7 - digits;
                 if rest.len() < wanted {

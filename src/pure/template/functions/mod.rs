@@ -3,10 +3,12 @@
 
 mod builtins;
 mod cases;
+mod crypto;
 mod dates;
 mod dicts;
 mod encoding;
 mod json;
+mod keys;
 mod lists;
 mod numbers;
 pub(super) mod objects;
@@ -175,8 +177,9 @@ const SEALED: &[&[Function]] = &[
     semver::TABLE,
     regex::TABLE,
     url::TABLE,
+    crypto::TABLE,
 ];
-const EXTERNAL: &[&[Function]] = &[encoding::EXTERNAL];
+const EXTERNAL: &[&[Function]] = &[encoding::EXTERNAL, crypto::EXTERNAL];
 
 fn of(flavour: Flavour) -> &'static Table {
     static TABLES: [OnceLock<Table>; 2] = [OnceLock::new(), OnceLock::new()];

@@ -196,7 +196,7 @@ impl<'s> Translator<'s> {
         }
         let name_at = if whole.starts_with("(?P<") {
             Some(4)
-        } else if whole.starts_with("(?<") && !whole.starts_with("(?<=") && !whole.starts_with("(?<!") {
+        } else if whole.starts_with("(?<") {
             Some(3)
         } else {
             None
@@ -207,9 +207,6 @@ impl<'s> Translator<'s> {
             let piece = whole.get(..=length).unwrap_or_default();
             if name.is_empty() || !name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
                 return bad("invalid named capture", piece);
-            }
-            if self.names.iter().flatten().any(|known| known == name) {
-                return bad("duplicate capture group name", name);
             }
             self.names.push(Some(name.to_owned()));
             self.skip(length + 1);
@@ -429,13 +426,22 @@ fn char_escape(text: &str) -> Result<(char, usize), Bad> {
             Ok((char::from_u32(code).unwrap_or('\0'), 1 + length))
         }
         'x' if tail.starts_with('{') => {
-            let Some(end) = tail.find('}') else { return invalid(text.len()) };
-            let digits = tail.get(1..end).unwrap_or_default();
-            let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-            match u32::from_str_radix(digits, 16).ok().filter(|_| plain) {
-                Some(code) if code <= 0x10_ffff => Ok((char::from_u32(code).unwrap_or(runes::REPLACEMENT), 3 + end)),
-                _ => invalid((3 + end).min(text.len())),
+            let (mut code, mut digits) = (0u32, 0);
+            for (at, c) in tail.char_indices().skip(1) {
+                let end = 2 + at + c.len_utf8();
+                match c.to_digit(16) {
+                    Some(digit) => code = code << 4 | digit,
+                    None if c == '}' && digits > 0 => {
+                        return Ok((char::from_u32(code).unwrap_or(runes::REPLACEMENT), end));
+                    }
+                    None => return invalid(end),
+                }
+                if code > 0x10_ffff {
+                    return invalid(end);
+                }
+                digits += 1;
             }
+            invalid(text.len())
         }
         'x' => match tail.get(..2).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())) {
             Some(digits) => Ok((char::from_u32(u32::from_str_radix(digits, 16).unwrap_or(0)).unwrap_or('\0'), 4)),

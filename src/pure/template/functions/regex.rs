@@ -164,10 +164,16 @@ fn expanded(out: &mut Buffer, template: &[u8], captures: &Captures<'_>, pattern:
         let number = number
             .and_then(|digits| digits.parse::<usize>().ok())
             .filter(|number| *number < 100_000_000 && (name.len() == 1 || name.first() != Some(&b'0')));
-        let index = number.or_else(|| {
-            pattern.names.iter().position(|known| known.as_deref().is_some_and(|known| known.as_bytes() == name))
-        });
-        if let Some(group) = index.and_then(|index| captures.get(index)) {
+        // Two groups may have one name: the first that matched counts.
+        let mut named = pattern.names.iter().enumerate();
+        let by_name = |(index, known): (usize, &Option<String>)| {
+            known.as_deref().filter(|known| known.as_bytes() == name).and_then(|_| captures.get(index))
+        };
+        let group = match number {
+            Some(number) => captures.get(number),
+            None => named.find_map(by_name),
+        };
+        if let Some(group) = group {
             out.extend(subject.part(group.start(), group.end()));
         }
     }
