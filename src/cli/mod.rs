@@ -15,6 +15,7 @@ mod keys_at_hand;
 pub mod kubeseal;
 pub mod operator;
 pub mod render;
+pub mod sealed_secrets_controller;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
 #[derive(Parser)]
@@ -36,12 +37,15 @@ enum Verb {
     Keys(keys::KeysArgs),
     /// Seal Secrets for a cluster, as kubeseal does: with its flags, output and messages
     Kubeseal(Box<kubeseal::KubesealArgs>),
+    /// Run as the Sealed Secrets controller does, with its flags and variables
+    SealedSecretsController(Box<sealed_secrets_controller::ControllerArgs>),
 }
 
 /// What the name of the executable asks for: the verb to put in front of the arguments.
 fn personality(program: &str) -> Option<&'static str> {
     match program {
         "kubeseal" => Some("kubeseal"),
+        "controller" => Some("sealed-secrets-controller"),
         _ => None,
     }
 }
@@ -65,6 +69,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Verb::Crds(args) => crds::run(&args),
         Verb::Keys(args) => keys::run(&args),
         Verb::Kubeseal(args) => kubeseal::run(*args),
+        Verb::SealedSecretsController(args) => sealed_secrets_controller::run(*args),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

@@ -111,7 +111,7 @@ fn refuse_body_logging() -> anyhow::Result<()> {
 }
 
 /// Cancels `stop` at the first SIGTERM or SIGINT; the second one ends the process at once.
-async fn stop_on_signal(stop: CancellationToken) {
+pub(super) async fn stop_on_signal(stop: CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch as channel};
 
 use crate::adapters::k8s::watch::{self, Change, Scope, SecretMeta, Store};
@@ -111,6 +112,8 @@ pub(super) async fn watch_keys(context: Arc<Context>, ring: Arc<KeyRing>) {
 pub(super) async fn maintain(context: Arc<Context>, ring: Arc<KeyRing>) {
     // Whether the current key was older than the cut-off is asked once, at start, as the incumbent does.
     let mut cutoff = context.settings.sealing.key_cutoff;
+    // The incumbent's way to ask for a new key at once. Without the signal everything else works.
+    let mut asked = signal(SignalKind::user_defined1()).ok();
     loop {
         let wait = match read(&context).await {
             Ok(keys) => {
@@ -127,7 +130,18 @@ pub(super) async fn maintain(context: Arc<Context>, ring: Arc<KeyRing>) {
                 RETRY
             }
         };
-        tokio::select! { () = tokio::time::sleep(wait) => {}, () = ring.reload.notified() => {} }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {},
+            () = ring.reload.notified() => {},
+            () = signalled(&mut asked) => drop(make_one(&context, &ring, &mut cutoff).await),
+        }
+    }
+}
+
+async fn signalled(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

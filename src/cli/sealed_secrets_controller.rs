@@ -1,0 +1,301 @@
+//! `latchwork sealed-secrets-controller`, and the program under the name `controller`: the incumbent's Deployment with
+//! another image. Runs the SealedSecret kind alone, in a pod, without leases, within the incumbent's role.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{ArgAction, Args};
+use tokio_util::sync::CancellationToken;
+
+use super::complain;
+use super::operator::stop_on_signal;
+use crate::operator::logging::{self, LogFormat};
+use crate::operator::settings::{SealingSettings, Settings};
+use crate::operator::{run, sealed_secret};
+use crate::pure::sealed::KeyOrder;
+
+/// The incumbent's version whose behaviour this is, with ours as build metadata.
+const VERSION: &str = concat!("v0.38.4+latchwork.", env!("CARGO_PKG_VERSION"));
+
+/// Run as the Sealed Secrets controller does, with its flags and its variables SEALED_SECRETS_…
+#[derive(Args)]
+#[command(disable_version_flag = true)]
+pub struct ControllerArgs {
+    /// Prefix used to name keys
+    #[arg(long, env = "SEALED_SECRETS_KEY_PREFIX", hide_env = true, default_value = "sealed-secrets-key")]
+    key_prefix: String,
+    /// Size of encryption key
+    #[arg(long, env = "SEALED_SECRETS_KEY_SIZE", hide_env = true, default_value_t = 4096)]
+    key_size: usize,
+    /// Duration that certificate is valid for
+    #[arg(long, env = "SEALED_SECRETS_KEY_TTL", hide_env = true, default_value = "87600h", value_parser = go_duration)]
+    key_ttl: Duration,
+    /// Common name of issuer and subject of generated certificates
+    #[arg(long, env = "SEALED_SECRETS_MY_CN", hide_env = true, default_value = "")]
+    my_cn: String,
+    /// New key generation period (automatic rotation deactivated if 0)
+    #[arg(long, alias = "rotate-period", env = "SEALED_SECRETS_KEY_RENEW_PERIOD", hide_env = true, default_value = "720h", value_parser = go_duration)]
+    key_renew_period: Duration,
+    /// Ordering of keys: CertNotBefore or SecretCreationTimestamp
+    #[arg(long, env = "SEALED_SECRETS_KEY_ORDER_PRIORITY", hide_env = true, default_value = "CertNotBefore")]
+    key_order_priority: String,
+    /// Create a new key if the latest one is older than this time (RFC 1123 with numeric zone)
+    #[arg(long, env = "SEALED_SECRETS_KEY_CUTOFF_TIME", hide_env = true, default_value = "")]
+    key_cutoff_time: String,
+    /// Accept the deprecated field spec.data
+    #[arg(long, env = "SEALED_SECRETS_ACCEPT_DEPRECATED_V1_DATA", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    accept_deprecated_v1_data: bool,
+    /// Scan all namespaces or only the own one
+    #[arg(long, env = "SEALED_SECRETS_ALL_NAMESPACES", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    all_namespaces: bool,
+    /// Comma-separated list of additional namespaces (not supported yet)
+    #[arg(long, env = "SEALED_SECRETS_ADDITIONAL_NAMESPACES", hide_env = true, default_value = "")]
+    additional_namespaces: String,
+    /// Label selector for SealedSecrets
+    #[arg(long, env = "SEALED_SECRETS_LABEL_SELECTOR", hide_env = true, default_value = "")]
+    label_selector: String,
+    /// Sustained requests per second to /v1/verify and /v1/rotate
+    #[arg(long, env = "SEALED_SECRETS_RATE_LIMIT", hide_env = true, default_value_t = 2)]
+    rate_limit: u32,
+    /// Requests above that rate at once
+    #[arg(long, env = "SEALED_SECRETS_RATE_LIMIT_BURST", hide_env = true, default_value_t = 2)]
+    rate_limit_burst: u32,
+    /// Annotations of new key Secrets: k=v,k=v
+    #[arg(long, env = "SEALED_SECRETS_PRIVATEKEY_ANNOTATIONS", hide_env = true, default_value = "", value_parser = pairs)]
+    privatekey_annotations: BTreeMap<String, String>,
+    /// Labels of new key Secrets: k=v,k=v
+    #[arg(long, env = "SEALED_SECRETS_PRIVATEKEY_LABELS", hide_env = true, default_value = "", value_parser = pairs)]
+    privatekey_labels: BTreeMap<String, String>,
+    /// Delete Secrets of deleted SealedSecrets, instead of leaving that to Kubernetes
+    #[arg(long, env = "SEALED_SECRETS_OLD_GC_BEHAVIOR", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    old_gc_behavior: bool,
+    /// Write the status of SealedSecrets
+    #[arg(long, env = "SEALED_SECRETS_UPDATE_STATUS", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    update_status: bool,
+    /// Do not restore Secrets that were edited or deleted
+    #[arg(long, env = "SEALED_SECRETS_SKIP_RECREATE", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    skip_recreate: bool,
+    /// Log level
+    #[arg(long, env = "SEALED_SECRETS_LOG_LEVEL", hide_env = true, default_value = "INFO")]
+    log_level: String,
+    /// Log format: text or json
+    #[arg(long, env = "SEALED_SECRETS_LOG_FORMAT", hide_env = true, default_value = "text")]
+    log_format: String,
+    /// Log to standard output; false means standard error
+    #[arg(long, env = "SEALED_SECRETS_LOG_INFO_STDOUT", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    log_info_stdout: bool,
+    /// Address of the HTTP server
+    #[arg(long, env = "SEALED_SECRETS_LISTEN_ADDR", hide_env = true, default_value = ":8080", value_parser = go_address)]
+    listen_addr: SocketAddr,
+    /// Address of /metrics
+    #[arg(long, env = "SEALED_SECRETS_LISTEN_METRICS_ADDR", hide_env = true, default_value = ":8081", value_parser = go_address)]
+    listen_metrics_addr: SocketAddr,
+    /// Print version information and exit
+    #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    version: bool,
+    #[command(flatten)]
+    accepted: AcceptedArgs,
+}
+
+/// Flags without an effect here: what they turn on is always on, or what they bound has bounds of its own.
+#[derive(Args)]
+struct AcceptedArgs {
+    #[arg(long, hide = true, env = "SEALED_SECRETS_WATCH_FOR_SECRETS", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    watch_for_secrets: Option<String>,
+    #[arg(long, hide = true, env = "SEALED_SECRETS_MAX_UNSEAL_RETRIES", hide_env = true)]
+    max_unseal_retries: Option<String>,
+    #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_QPS", hide_env = true, allow_hyphen_values = true)]
+    kubeclient_qps: Option<String>,
+    #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_BURST", hide_env = true)]
+    kubeclient_burst: Option<String>,
+    #[arg(long, hide = true, env = "SEALED_SECRETS_READ_TIMEOUT", hide_env = true)]
+    read_timeout: Option<String>,
+    #[arg(long, hide = true, env = "SEALED_SECRETS_WRITE_TIMEOUT", hide_env = true)]
+    write_timeout: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    logtostderr: Option<String>,
+    #[arg(long, short = 'v', hide = true)]
+    v: Option<String>,
+}
+
+/// Runs until SIGTERM.
+pub fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
+    if args.version {
+        writeln!(std::io::stdout(), "controller version: {VERSION}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let format = if args.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
+    logging::start(&args.log_level.to_lowercase(), format, !args.log_info_stdout);
+    let settings = args.settings()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        tokio::spawn(stop_on_signal(stop.clone()));
+        run::run(settings, &[sealed_secret::part], stop).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ControllerArgs {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        if !self.additional_namespaces.is_empty() {
+            bail!("--additional-namespaces is not supported yet; leave it out to work on all namespaces");
+        }
+        check_prefix(&self.key_prefix)?;
+        let namespace = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
+        let own = || {
+            let file = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace");
+            file.map(|text| text.trim().to_owned()).unwrap_or_else(|_| "default".into())
+        };
+        let namespace = namespace.unwrap_or_else(own);
+        let key_cutoff = match self.key_cutoff_time.as_str() {
+            "" => None,
+            text => Some(
+                jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S %z", text)
+                    .and_then(|time| time.to_timestamp())
+                    .with_context(|| format!("--key-cutoff-time {text:?} is not RFC 1123 with a numeric zone"))?,
+            ),
+        };
+        Ok(Settings {
+            in_cluster_only: true,
+            watch_namespace: (!self.all_namespaces).then(|| namespace.clone()),
+            namespace: Some(namespace),
+            listen: self.listen_addr,
+            listen_metrics: self.listen_metrics_addr,
+            leader_elect: false,
+            sealing: SealingSettings {
+                key_prefix: self.key_prefix.clone(),
+                key_size: self.key_size,
+                key_ttl: self.key_ttl,
+                key_renew_period: self.key_renew_period,
+                my_cn: self.my_cn.clone(),
+                // Unknown words are the default, as for the incumbent.
+                key_order: match self.key_order_priority.as_str() {
+                    "SecretCreationTimestamp" => KeyOrder::SecretCreationTimestamp,
+                    "CertNotBefore" => KeyOrder::CertNotBefore,
+                    other => {
+                        complain(&format!("warning: --key-order-priority {other:?} is unknown; CertNotBefore is used"));
+                        KeyOrder::CertNotBefore
+                    }
+                },
+                key_cutoff,
+                key_labels: self.privatekey_labels.clone(),
+                key_annotations: self.privatekey_annotations.clone(),
+                deprecated_data: self.accept_deprecated_v1_data,
+                update_status: self.update_status,
+                repair: !self.skip_recreate,
+                old_gc: self.old_gc_behavior,
+                label_selector: self.label_selector.clone(),
+                rate_limit: self.rate_limit,
+                rate_limit_burst: self.rate_limit_burst,
+                // As the incumbent, whose RBAC decides who may create SealedSecrets.
+                allow_token_types: true,
+            },
+            ..Default::default()
+        })
+    }
+}
+
+/// The incumbent's rule for `--key-prefix`: a DNS label with room for the part that the server adds.
+fn check_prefix(prefix: &str) -> anyhow::Result<()> {
+    let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if prefix.is_empty() || prefix.len() > 245 || !prefix.bytes().all(legal) {
+        bail!("--key-prefix takes at most 245 of a-z, 0-9 and '-'");
+    }
+    Ok(())
+}
+
+/// A listen address as Go writes it: the host may be left out.
+fn go_address(text: &str) -> Result<SocketAddr, String> {
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    full.parse().map_err(|_| "an address is HOST:PORT or :PORT, the host as a number".into())
+}
+
+fn pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not NAME=VALUE"))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    text.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect()
+}
+
+/// A duration as Go writes it (`720h`, `1h30m`, `1.5s`, `0`); negative ones count as zero, which turns a period off.
+fn go_duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 8] =
+        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    let wrong = || format!("invalid duration {text:?}");
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let (number, after) = rest.split_at(end);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        seconds += number * factor;
+        rest = after;
+    }
+    if text.is_empty() {
+        return Err(wrong());
+    }
+    Duration::try_from_secs_f64(if negative { 0.0 } else { seconds }).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_addresses_are_gos() {
+        for (text, seconds) in
+            [("720h", 2_592_000.0), ("1h30m", 5400.0), ("1.5s", 1.5), ("0", 0.0), ("100ms", 0.1), ("-1h", 0.0)]
+        {
+            assert_eq!(go_duration(text).map(|d| d.as_secs_f64()), Ok(seconds), "{text}");
+        }
+        for text in ["", "5", "1d", "h", "1h2", "x"] {
+            assert!(go_duration(text).is_err(), "{text}");
+        }
+        assert_eq!(go_address(":8080").map(|a| a.to_string()), Ok("0.0.0.0:8080".into()));
+        assert!(go_address("8080").is_err());
+        assert_eq!(pairs("a=b, c=d=e,").map(|p| p.len()), Ok(2));
+        assert!(pairs("a").is_err());
+        assert!(check_prefix("sealed-secrets-key").is_ok() && check_prefix("A").is_err());
+    }
+
+    #[test]
+    fn the_cutoff_is_rfc_1123() {
+        #[derive(clap::Parser)]
+        struct Parser {
+            #[command(flatten)]
+            args: ControllerArgs,
+        }
+        let parse = |arguments: &[&str]| {
+            let parser: Parser = clap::Parser::parse_from([&["controller"], arguments].concat());
+            parser.args.settings()
+        };
+        let settings = parse(&[
+            "--key-cutoff-time",
+            "Mon, 02 Jan 2006 15:04:05 -0700",
+            "--update-status=false",
+            "--kubeclient-qps",
+            "-1",
+        ])
+        .unwrap();
+        assert_eq!(settings.sealing.key_cutoff.map(|t| t.as_second()), Some(1_136_239_445));
+        assert!(!settings.sealing.update_status && settings.in_cluster_only && !settings.leader_elect);
+        assert!(parse(&["--key-cutoff-time", "yesterday"]).is_err());
+        assert!(parse(&["--additional-namespaces", "a,b"]).is_err());
+        assert!(parse(&["--all-namespaces=false"]).unwrap().watch_namespace.is_some());
+    }
+}
