@@ -15,6 +15,7 @@ mod keys_at_hand;
 pub mod kubeseal;
 pub mod operator;
 pub mod render;
+pub mod sops;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
 #[derive(Parser)]
@@ -30,6 +31,9 @@ enum Verb {
     Operator(operator::OperatorArgs),
     /// Write the plain manifests of a GitOps repository to standard output
     Render(render::RenderArgs),
+    /// Read, write and change files encrypted with SOPS
+    #[command(display_name = "sops", version = sops::VERSION)]
+    Sops(Box<sops::SopsArgs>),
     /// Print the custom resource definitions, ready for `kubectl apply`
     Crds(crds::CrdsArgs),
     /// List the sealing keys of a cluster, with what each of them still opens
@@ -42,6 +46,7 @@ enum Verb {
 fn personality(program: &str) -> Option<&'static str> {
     match program {
         "kubeseal" => Some("kubeseal"),
+        "sops" => Some("sops"),
         _ => None,
     }
 }
@@ -65,6 +70,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Verb::Crds(args) => crds::run(&args),
         Verb::Keys(args) => keys::run(&args),
         Verb::Kubeseal(args) => kubeseal::run(*args),
+        Verb::Sops(args) => sops::run(*args),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));
