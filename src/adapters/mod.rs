@@ -1,5 +1,6 @@
 //! The only code that touches the world. Adapters do not import each other.
 
+pub mod atomic;
 pub mod files;
 #[cfg(feature = "git")]
 pub mod git;

@@ -16,6 +16,7 @@ pub mod kubeseal;
 pub mod operator;
 pub mod render;
 pub mod sealed_secrets_controller;
+pub mod sops;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
 #[derive(Parser)]
@@ -31,6 +32,9 @@ enum Verb {
     Operator(operator::OperatorArgs),
     /// Write the plain manifests of a GitOps repository to standard output
     Render(render::RenderArgs),
+    /// Read, write and change files encrypted with SOPS
+    #[command(display_name = "sops", version = sops::VERSION)]
+    Sops(Box<sops::SopsArgs>),
     /// Print the custom resource definitions, ready for `kubectl apply`
     Crds(crds::CrdsArgs),
     /// List the sealing keys of a cluster, with what each of them still opens
@@ -46,6 +50,7 @@ fn personality(program: &str) -> Option<&'static str> {
     match program {
         "kubeseal" => Some("kubeseal"),
         "controller" => Some("sealed-secrets-controller"),
+        "sops" => Some("sops"),
         _ => None,
     }
 }
@@ -70,6 +75,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Verb::Keys(args) => keys::run(&args),
         Verb::Kubeseal(args) => kubeseal::run(*args),
         Verb::SealedSecretsController(args) => sealed_secrets_controller::run(*args),
+        Verb::Sops(args) => sops::run(*args),
     };
     result.unwrap_or_else(|error| {
         complain(&format!("error: {error:#}"));

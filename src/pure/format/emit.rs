@@ -350,3 +350,22 @@ pub(in crate::pure) fn emit_element(node: &Node) -> Result<Plaintext, EmitError>
     }
     Ok(Plaintext::copy_of(&out))
 }
+
+/// One value alone, as `--extract` prints it: YAML with a line break, JSON without.
+pub fn emit_value(node: &Node, format: Format, indent: Indent) -> Result<Plaintext, EmitError> {
+    let mut out = Zeroizing::new(Vec::new());
+    match (&node.value, format) {
+        (Value::List(items), Format::Json) => {
+            let unit = indent.json.map_or("\t".to_owned(), |blanks| " ".repeat(blanks));
+            json_items(&mut out, items, false, 1, &Unit::Lines(unit), "")?;
+        }
+        (Value::List(items) | Value::Map(items), Format::Yaml) => yaml_items(&mut out, items, 0, indent.yaml),
+        (Value::Scalar(scalar), Format::Yaml) => {
+            let layout = Layout::default();
+            out.extend_from_slice(yaml_scalar(scalar, layout, Room { block: false, step: indent.yaml }).expose());
+            out.push(b'\n');
+        }
+        _ => return emit_element(node),
+    }
+    Ok(Plaintext::copy_of(&out))
+}

@@ -17,7 +17,7 @@ mod tree;
 mod yaml;
 
 pub use detect::{DocumentSpan, split_documents};
-pub use emit::{EmitError, Indent, emit, emit_with};
+pub use emit::{EmitError, Indent, emit, emit_value, emit_with};
 pub(in crate::pure) use emit::{emit_entry, emit_lines};
 pub use number::{float_text, parse_int};
 pub(in crate::pure) use tree::duplicate_item;

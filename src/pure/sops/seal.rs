@@ -95,9 +95,9 @@ pub fn seal(
         shamir_threshold,
         last_modified: now.to_owned(),
         mac: String::new(),
-        // Selectors mean nothing for one value; SOPS leaves the default out there.
+        // Selectors mean nothing for one value: SOPS ignores them and leaves the default out there.
         selector_is_written: target != Format::Binary,
-        selector: plan.selector.clone().unwrap_or_default(),
+        selector: plan.selector.clone().filter(|_| target != Format::Binary).unwrap_or_default(),
         mac_only_encrypted: plan.mac_only_encrypted,
         version: CLAIMED_VERSION.to_owned(),
     };

@@ -19,7 +19,7 @@ fn identities(files: &[&str]) -> Identities {
     all
 }
 
-const KEYS: [&str; 3] = ["keys.txt", "key-ed25519", "key-rsa"];
+const KEYS: [&str; 4] = ["keys.txt", "key-ed25519", "key-rsa", "key-pq.txt"];
 
 struct Vector {
     name: String,

@@ -26,7 +26,7 @@ pub(in crate::pure::format) fn read(source: &str, document: &DocumentSpan) -> Re
         base: document.span.start,
         parser: Parser::new_from_str_with_options(text, options),
         pending: Vec::new(),
-        cursor: 0,
+        cursor: document.body_start - document.span.start,
         nodes: 0,
         anchors: HashMap::new(),
         duplicate: None,

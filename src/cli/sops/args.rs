@@ -1,0 +1,446 @@
+//! Flags and positional arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::failure::{Failure, code};
+
+/// Read, write and change files encrypted with SOPS.
+///
+/// The old style works as well: `sops -d FILE`, `sops -e FILE`, `sops -r FILE`, `sops --set '["key"] "value"' FILE`, and
+/// `sops FILE` to edit.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = false, subcommand_negates_reqs = true)]
+pub struct SopsArgs {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(flatten)]
+    pub(super) old: OldStyle,
+    #[command(subcommand)]
+    pub(super) verb: Option<Verb>,
+}
+
+/// Flags that every verb takes.
+#[derive(Args, Clone, Default)]
+pub struct Global {
+    /// Use this .sops.yaml instead of searching one upwards from the working directory
+    #[arg(long, global = true, env = "SOPS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Indentation of files that are printed anew
+    #[arg(long, global = true, value_name = "N")]
+    pub indent: Option<usize>,
+    /// Compute the MAC over encrypted values only
+    #[arg(long, global = true)]
+    pub mac_only_encrypted: bool,
+    /// Accepted and ignored: nothing is ever looked up
+    #[arg(long, global = true, hide = true)]
+    pub disable_version_check: bool,
+    /// Accepted and ignored
+    #[arg(long, global = true, hide = true)]
+    pub verbose: bool,
+    /// Order of key kinds on decryption (age is always tried first here)
+    #[arg(long, global = true, env = "SOPS_DECRYPTION_ORDER", value_name = "KINDS")]
+    pub decryption_order: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Decrypt a file, to standard output unless told otherwise
+    Decrypt(DecryptArgs),
+    /// Encrypt a file, to standard output unless told otherwise
+    Encrypt(EncryptArgs),
+    /// Set one value of an encrypted file
+    Set(SetArgs),
+    /// Remove one value of an encrypted file
+    Unset(UnsetArgs),
+    /// Give a file a new data key
+    Rotate(RotateArgs),
+    /// Wrap the data keys of files to the keys of .sops.yaml
+    Updatekeys(UpdatekeysArgs),
+    /// Say whether a file is encrypted
+    Filestatus(FilestatusArgs),
+    /// Edit an encrypted file with $SOPS_EDITOR or $EDITOR
+    Edit(EditArgs),
+    /// Run a command with the values of a file as environment variables
+    ExecEnv(ExecEnvArgs),
+    /// Run a command that reads the decrypted file from a pipe
+    ExecFile(ExecFileArgs),
+}
+
+/// Formats and names of input and output.
+#[derive(Args, Clone, Default)]
+pub struct Types {
+    /// Format of the input: yaml, json, dotenv, ini, binary [default: by the file's name]
+    #[arg(long, value_name = "FORMAT")]
+    pub input_type: Option<String>,
+    /// Format of the output [default: by the file's name]
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<String>,
+    /// Take the file for one of this name
+    #[arg(long, value_name = "NAME")]
+    pub filename_override: Option<String>,
+}
+
+/// Where the result goes.
+#[derive(Args, Clone, Default)]
+pub struct Target {
+    /// Write the result over the file
+    #[arg(short, long)]
+    pub in_place: bool,
+    /// Write the result to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "in_place")]
+    pub output: Option<PathBuf>,
+}
+
+/// Keys that are named on the command line.
+#[derive(Args, Clone, Default)]
+pub struct KeyArgs {
+    /// age recipients, separated by commas
+    #[arg(short, long, env = "SOPS_AGE_RECIPIENTS", value_name = "RECIPIENTS")]
+    pub age: Option<String>,
+    /// PGP fingerprints
+    #[arg(short, long, env = "SOPS_PGP_FP", value_name = "FINGERPRINTS")]
+    pub pgp: Option<String>,
+    /// AWS KMS keys
+    #[arg(short, long, env = "SOPS_KMS_ARN", value_name = "ARNS")]
+    pub kms: Option<String>,
+    /// Google Cloud KMS keys
+    #[arg(long, env = "SOPS_GCP_KMS_IDS", value_name = "IDS")]
+    pub gcp_kms: Option<String>,
+    /// Huawei Cloud KMS keys
+    #[arg(long, env = "SOPS_HUAWEICLOUD_KMS_IDS", value_name = "IDS")]
+    pub hckms: Option<String>,
+    /// Azure Key Vault keys
+    #[arg(long, env = "SOPS_AZURE_KEYVAULT_URLS", value_name = "URLS")]
+    pub azure_kv: Option<String>,
+    /// Vault transit keys
+    #[arg(long, env = "SOPS_VAULT_URIS", value_name = "URIS")]
+    pub hc_vault_transit: Option<String>,
+    /// AWS profile of the KMS keys
+    #[arg(long, value_name = "NAME")]
+    pub aws_profile: Option<String>,
+    /// Encryption context of the KMS keys: key:value,key:value
+    #[arg(long, value_name = "CONTEXT")]
+    pub encryption_context: Option<String>,
+    /// Key groups that are needed to open the file
+    #[arg(long, value_name = "N")]
+    pub shamir_secret_sharing_threshold: Option<usize>,
+}
+
+/// What is encrypted.
+#[derive(Args, Clone, Default)]
+pub struct SelectorArgs {
+    /// Leave names that end so
+    #[arg(long, value_name = "TEXT")]
+    pub unencrypted_suffix: Option<String>,
+    /// Encrypt only names that end so
+    #[arg(long, value_name = "TEXT")]
+    pub encrypted_suffix: Option<String>,
+    /// Leave names that match
+    #[arg(long, value_name = "PATTERN")]
+    pub unencrypted_regex: Option<String>,
+    /// Encrypt only names that match
+    #[arg(long, value_name = "PATTERN")]
+    pub encrypted_regex: Option<String>,
+    /// Leave what stands under a comment that matches
+    #[arg(long, value_name = "PATTERN")]
+    pub unencrypted_comment_regex: Option<String>,
+    /// Encrypt only what stands under a comment that matches
+    #[arg(long, value_name = "PATTERN")]
+    pub encrypted_comment_regex: Option<String>,
+}
+
+#[derive(Args, Clone, Default)]
+pub struct DecryptArgs {
+    #[command(flatten)]
+    pub types: Types,
+    #[command(flatten)]
+    pub target: Target,
+    /// Print only the value at this path: ["a"][0]
+    #[arg(long, value_name = "PATH")]
+    pub extract: Option<String>,
+    /// Do not compare the MAC
+    #[arg(long)]
+    pub ignore_mac: bool,
+    /// The file; standard input without one
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Default)]
+pub struct EncryptArgs {
+    #[command(flatten)]
+    pub types: Types,
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    #[command(flatten)]
+    pub selector: SelectorArgs,
+    /// The file; standard input without one
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Default)]
+pub struct SetArgs {
+    /// Format of the file
+    #[arg(long, value_name = "FORMAT")]
+    pub input_type: Option<String>,
+    /// Accepted: an unchanged file is never written
+    #[arg(long)]
+    pub idempotent: bool,
+    /// VALUE is the name of a file that holds the JSON
+    #[arg(long)]
+    pub value_file: bool,
+    /// Read the JSON from standard input
+    #[arg(long, conflicts_with = "value_file")]
+    pub value_stdin: bool,
+    /// Do not compare the MAC
+    #[arg(long)]
+    pub ignore_mac: bool,
+    /// The file
+    pub file: PathBuf,
+    /// Path of the value: ["a"][0]
+    pub index: String,
+    /// The value as JSON
+    pub value: Option<String>,
+}
+
+#[derive(Args)]
+pub struct UnsetArgs {
+    /// Format of the file
+    #[arg(long, value_name = "FORMAT")]
+    pub input_type: Option<String>,
+    /// A missing value is no error
+    #[arg(long)]
+    pub idempotent: bool,
+    /// Do not compare the MAC
+    #[arg(long)]
+    pub ignore_mac: bool,
+    /// The file
+    pub file: PathBuf,
+    /// Path of the value: ["a"][0]
+    pub index: String,
+}
+
+#[derive(Args, Clone, Default)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    pub types: Types,
+    #[command(flatten)]
+    pub target: Target,
+    /// Add these age recipients
+    #[arg(long, value_name = "RECIPIENTS")]
+    pub add_age: Option<String>,
+    /// Remove these age recipients
+    #[arg(long, value_name = "RECIPIENTS")]
+    pub rm_age: Option<String>,
+    /// Add these PGP fingerprints
+    #[arg(long, value_name = "FINGERPRINTS")]
+    pub add_pgp: Option<String>,
+    /// Remove these PGP fingerprints
+    #[arg(long, value_name = "FINGERPRINTS")]
+    pub rm_pgp: Option<String>,
+    /// Add these AWS KMS keys
+    #[arg(long, value_name = "ARNS")]
+    pub add_kms: Option<String>,
+    /// Remove these AWS KMS keys
+    #[arg(long, value_name = "ARNS")]
+    pub rm_kms: Option<String>,
+    /// Add these Google Cloud KMS keys
+    #[arg(long, value_name = "IDS")]
+    pub add_gcp_kms: Option<String>,
+    /// Remove these Google Cloud KMS keys
+    #[arg(long, value_name = "IDS")]
+    pub rm_gcp_kms: Option<String>,
+    /// Add these Huawei Cloud KMS keys
+    #[arg(long, value_name = "IDS")]
+    pub add_hckms: Option<String>,
+    /// Remove these Huawei Cloud KMS keys
+    #[arg(long, value_name = "IDS")]
+    pub rm_hckms: Option<String>,
+    /// Add these Azure Key Vault keys
+    #[arg(long, value_name = "URLS")]
+    pub add_azure_kv: Option<String>,
+    /// Remove these Azure Key Vault keys
+    #[arg(long, value_name = "URLS")]
+    pub rm_azure_kv: Option<String>,
+    /// Add these Vault transit keys
+    #[arg(long, value_name = "URIS")]
+    pub add_hc_vault_transit: Option<String>,
+    /// Remove these Vault transit keys
+    #[arg(long, value_name = "URIS")]
+    pub rm_hc_vault_transit: Option<String>,
+    /// Do not compare the MAC
+    #[arg(long)]
+    pub ignore_mac: bool,
+    /// The file
+    pub file: PathBuf,
+}
+
+#[derive(Args)]
+pub struct UpdatekeysArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Format of the files
+    #[arg(long, value_name = "FORMAT")]
+    pub input_type: Option<String>,
+    /// The files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct FilestatusArgs {
+    /// Format of the file
+    #[arg(long, value_name = "FORMAT")]
+    pub input_type: Option<String>,
+    /// The file
+    pub file: PathBuf,
+}
+
+#[derive(Args, Clone, Default)]
+pub struct EditArgs {
+    #[command(flatten)]
+    pub types: Types,
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    #[command(flatten)]
+    pub selector: SelectorArgs,
+    /// Do not compare the MAC
+    #[arg(long)]
+    pub ignore_mac: bool,
+    /// The file; a new one is made with the keys of the flags or of .sops.yaml
+    pub file: PathBuf,
+}
+
+#[derive(Args)]
+pub struct ExecEnvArgs {
+    /// Format of the file
+    #[arg(long, value_name = "FORMAT")]
+    pub input_type: Option<String>,
+    /// Do not pass the own environment on
+    #[arg(long)]
+    pub pristine: bool,
+    /// Replace the own process
+    #[arg(long)]
+    pub same_process: bool,
+    /// The file
+    pub file: PathBuf,
+    /// The command, for /bin/sh
+    pub command: String,
+}
+
+#[derive(Args)]
+pub struct ExecFileArgs {
+    #[command(flatten)]
+    pub types: Types,
+    /// Use a file readable only by the user, removed afterwards, instead of a pipe
+    #[arg(long)]
+    pub no_fifo: bool,
+    /// Name of the pipe or file
+    #[arg(long, value_name = "NAME")]
+    pub filename: Option<String>,
+    /// The encrypted file
+    pub file: PathBuf,
+    /// The command, for /bin/sh; {} is replaced by the path
+    pub command: String,
+}
+
+/// The flags of the old style.
+#[derive(Args, Clone, Default)]
+pub struct OldStyle {
+    /// Decrypt the file
+    #[arg(short, long)]
+    pub decrypt: bool,
+    /// Encrypt the file
+    #[arg(short, long)]
+    pub encrypt: bool,
+    /// Give the file a new data key
+    #[arg(short, long)]
+    pub rotate: bool,
+    /// Set a value: '["key"] "value"'
+    #[arg(long, value_name = "PATH VALUE")]
+    pub set: Option<String>,
+    #[command(flatten)]
+    types: Types,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    selector: SelectorArgs,
+    /// Print only the value at this path: ["a"][0]
+    #[arg(long, value_name = "PATH")]
+    extract: Option<String>,
+    /// Do not compare the MAC
+    #[arg(long)]
+    ignore_mac: bool,
+    /// Add these age recipients on rotation
+    #[arg(long, value_name = "RECIPIENTS")]
+    add_age: Option<String>,
+    /// Remove these age recipients on rotation
+    #[arg(long, value_name = "RECIPIENTS")]
+    rm_age: Option<String>,
+    /// The file
+    pub file: Option<PathBuf>,
+}
+
+impl OldStyle {
+    pub fn as_decrypt(&self, file: Option<PathBuf>) -> Verb {
+        Verb::Decrypt(DecryptArgs {
+            types: self.types.clone(),
+            target: self.target.clone(),
+            extract: self.extract.clone(),
+            ignore_mac: self.ignore_mac,
+            file,
+        })
+    }
+
+    pub fn as_encrypt(&self, file: Option<PathBuf>) -> Verb {
+        Verb::Encrypt(EncryptArgs {
+            types: self.types.clone(),
+            target: self.target.clone(),
+            keys: self.keys.clone(),
+            selector: self.selector.clone(),
+            file,
+        })
+    }
+
+    pub fn as_rotate(&self, file: PathBuf) -> Verb {
+        Verb::Rotate(RotateArgs {
+            types: self.types.clone(),
+            target: self.target.clone(),
+            add_age: self.add_age.clone(),
+            rm_age: self.rm_age.clone(),
+            ignore_mac: self.ignore_mac,
+            file,
+            ..RotateArgs::default()
+        })
+    }
+
+    pub fn as_edit(&self, file: PathBuf) -> Verb {
+        Verb::Edit(EditArgs {
+            types: self.types.clone(),
+            keys: self.keys.clone(),
+            selector: self.selector.clone(),
+            ignore_mac: self.ignore_mac,
+            file,
+        })
+    }
+
+    /// `["path"] VALUE`: the path ends at the last bracket that a blank follows.
+    pub fn as_set(&self, file: PathBuf, text: &str) -> Result<Verb, Failure> {
+        let bad = || Failure::new(code::INVALID_SET_FORMAT, "invalid --set format: '[\"path\"] VALUE' is expected");
+        let (index, value) = text.trim().split_once("] ").ok_or_else(bad)?;
+        Ok(Verb::Set(SetArgs {
+            input_type: self.types.input_type.clone(),
+            ignore_mac: self.ignore_mac,
+            file,
+            index: format!("{index}]"),
+            value: Some(value.to_owned()),
+            ..SetArgs::default()
+        }))
+    }
+}

@@ -1,0 +1,213 @@
+//! `set`, `unset`, `rotate` and `updatekeys`: changes of encrypted files that leave the rest of the file alone.
+
+use std::io::{BufRead as _, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::Outcome;
+use super::args::{Global, RotateArgs, SetArgs, Types, UnsetArgs, UpdatekeysArgs};
+use super::crypt::text_node;
+use super::failure::{Failure, code};
+use super::{files, keys};
+use crate::pure::format::place::{self, PathError, Step};
+use crate::pure::format::{self, Format};
+use crate::pure::keys::{KeyKind, KeyRef};
+use crate::pure::secret::Plaintext;
+use crate::pure::sops::{self, Document, SopsError};
+
+fn path_of(index: &str) -> Result<Vec<Step>, Failure> {
+    place::parse_path(index)
+        .filter(|steps| !steps.is_empty())
+        .ok_or_else(|| Failure::new(code::INVALID_SET_FORMAT, "Invalid set index format"))
+}
+
+/// `sops set`.
+pub fn set(args: &SetArgs, _global: &Global) -> Outcome {
+    let path = path_of(&args.index)?;
+    let text = value_text(args)?;
+    let invalid = |_| Failure::new(code::INVALID_SET_FORMAT, "Value for --set is not valid JSON");
+    let json: serde_json::Value = serde_json::from_str(text.expose_str().unwrap_or_default()).map_err(invalid)?;
+    change(&args.file, args.input_type.as_deref(), args.ignore_mac, |tree| {
+        let flat = matches!(tree.format, Format::Dotenv | Format::Ini | Format::Binary);
+        let node = match &json {
+            // Text is all that these formats have.
+            serde_json::Value::Number(number) if flat => text_node(&number.to_string()),
+            serde_json::Value::Bool(flag) if flat => text_node(&flag.to_string()),
+            json => place::from_json(json),
+        };
+        place::set(tree, &path, node).map(Some).map_err(|error| Failure::of_path(&args.index, error))
+    })
+}
+
+fn value_text(args: &SetArgs) -> Result<Plaintext, Failure> {
+    let read = |error: std::io::Error| Failure::new(code::COULD_NOT_READ_INPUT, format!("the value: {error}"));
+    if args.value_stdin {
+        let mut text = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut text).map_err(read)?;
+        return Ok(Plaintext::new(text));
+    }
+    let missing = || Failure::new(code::INVALID_SET_FORMAT, "no value given: name it, or use --value-stdin");
+    let value = args.value.as_ref().ok_or_else(missing)?;
+    if args.value_file {
+        return std::fs::read(value).map(Plaintext::new).map_err(read);
+    }
+    Ok(Plaintext::copy_of(value.as_bytes()))
+}
+
+/// `sops unset`.
+pub fn unset(args: &UnsetArgs, _global: &Global) -> Outcome {
+    let path = path_of(&args.index)?;
+    change(&args.file, args.input_type.as_deref(), args.ignore_mac, |tree| match place::unset(tree, &path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(PathError::Missing) if args.idempotent => Ok(None),
+        Err(error) => Err(Failure::of_path(&args.index, error)),
+    })
+}
+
+/// Opens a file, changes its plaintext, seals it again and replaces it. What changes nothing writes nothing.
+fn change(
+    file: &Path,
+    input_type: Option<&str>,
+    ignore_mac: bool,
+    edit: impl FnOnce(&format::Tree) -> Result<Option<Plaintext>, Failure>,
+) -> Outcome {
+    let types = Types { input_type: input_type.map(str::to_owned), ..Types::default() };
+    let input = files::read(Some(file), &types)?;
+    let document = keys::parse(&input, files::format(input_type, &input.name))?;
+    let opened = keys::open(&document, &input.name, ignore_mac)?;
+    let fail = |error: SopsError| Failure::of(&input.name, &error, "");
+    let plain = opened.emit(document.format()).map_err(fail)?;
+    let tree = format::parse(plain.expose(), document.format()).map_err(|error| fail(error.into()))?;
+    let Some(new) = edit(&tree)? else { return Ok(ExitCode::SUCCESS) };
+    if new.same_as(&plain) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let tree = format::parse(new.expose(), document.format()).map_err(|error| fail(error.into()))?;
+    let sealed = sops::reseal(&opened, &tree, &files::now(), &mut files::random()?).map_err(fail)?;
+    files::replace(file, &sealed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The keys of a file per group.
+fn groups_of(document: &Document) -> Vec<Vec<KeyRef>> {
+    document.metadata().groups.iter().map(|group| group.iter().map(|key| key.key.clone()).collect()).collect()
+}
+
+fn same_key(left: &KeyRef, right: &KeyRef) -> bool {
+    left.kind() == right.kind() && left.to_string() == right.to_string()
+}
+
+/// `sops rotate`.
+pub fn rotate(args: &RotateArgs, _global: &Global) -> Outcome {
+    let input = files::read(Some(&args.file), &args.types)?;
+    let format = files::format(args.types.input_type.as_deref(), &input.name);
+    let document = keys::parse(&input, format)?;
+    let opened = keys::open(&document, &input.name, args.ignore_mac)?;
+    let mut groups = groups_of(&document);
+    for (kind, add, remove) in [
+        (KeyKind::Kms, &args.add_kms, &args.rm_kms),
+        (KeyKind::Pgp, &args.add_pgp, &args.rm_pgp),
+        (KeyKind::GcpKms, &args.add_gcp_kms, &args.rm_gcp_kms),
+        (KeyKind::Hckms, &args.add_hckms, &args.rm_hckms),
+        (KeyKind::AzureKv, &args.add_azure_kv, &args.rm_azure_kv),
+        (KeyKind::HcVault, &args.add_hc_vault_transit, &args.rm_hc_vault_transit),
+        (KeyKind::Age, &args.add_age, &args.rm_age),
+    ] {
+        let remove = keys::list(kind, remove.as_deref())?;
+        for group in &mut groups {
+            group.retain(|key| !remove.iter().any(|gone| same_key(gone, key)));
+        }
+        for key in keys::list(kind, add.as_deref())? {
+            if let Some(first) = groups.first_mut()
+                && !first.iter().any(|known| same_key(known, &key))
+            {
+                first.push(key);
+            }
+        }
+    }
+    let threshold = document.metadata().shamir_threshold;
+    let sealed = sops::rotate(&opened, &groups, threshold, &files::now(), &mut files::random()?, &mut sops::wrap_local)
+        .map_err(|error| Failure::of(&input.name, &error, ""))?;
+    files::write(&args.target, &input, &sealed)
+}
+
+/// `sops updatekeys`. One bad file does not stop the others.
+pub fn updatekeys(args: &UpdatekeysArgs, global: &Global) -> Outcome {
+    let mut status = ExitCode::SUCCESS;
+    for file in &args.files {
+        if let Err(failure) = update_file(file, args, global) {
+            if args.files.len() == 1 {
+                return Err(failure);
+            }
+            crate::cli::complain(&failure.text);
+            status = ExitCode::FAILURE;
+        }
+    }
+    Ok(status)
+}
+
+fn update_file(file: &Path, args: &UpdatekeysArgs, global: &Global) -> Result<(), Failure> {
+    let types = Types { input_type: args.input_type.clone(), ..Types::default() };
+    let input = files::read(Some(file), &types)?;
+    let missing = || Failure::new(code::GENERIC, "The config file does not contain any creation rule");
+    let plan = files::plan_of_rules(global, &input.name)?.ok_or_else(missing)?;
+    crate::cli::complain(&format!("Syncing keys for file {}", input.name));
+    let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name))?;
+    let (old, new) = (groups_of(&document), plan.groups);
+    let Some(diff) = diff(&old, &new) else {
+        crate::cli::complain(&format!("File {} already up to date", input.name));
+        return Ok(());
+    };
+    files::to_stdout(&Plaintext::from(format!("The following changes will be made to the file's groups:\n{diff}")))?;
+    if !args.yes && !confirmed()? {
+        crate::cli::complain(&format!("File {} left alone", input.name));
+        return Ok(());
+    }
+    let opened = keys::open(&document, &input.name, false)?;
+    // SOPS keeps the file's threshold as far as the groups allow; a threshold in the rules wins here.
+    let threshold = match (plan.shamir_threshold, document.metadata().shamir_threshold) {
+        (0, old) => old.min(new.len()),
+        (rule, _) => rule,
+    };
+    let now = files::now();
+    let mut random = files::random()?;
+    let key = opened.data_key();
+    let sealed = sops::rewrap(&document, key, &new, threshold, &now, &mut random, &mut sops::wrap_local)
+        .map_err(|error| Failure::of(&input.name, &error, ""))?;
+    files::replace(file, &sealed)?;
+    crate::cli::complain(&format!("File {} synced with new keys", input.name));
+    Ok(())
+}
+
+/// Added and removed keys per group, in SOPS' layout; `None` when nothing changes.
+fn diff(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> Option<String> {
+    let mut out = String::new();
+    let mut changed = old.len() != new.len();
+    let empty: Vec<KeyRef> = Vec::new();
+    for index in 0..old.len().max(new.len()) {
+        let (before, after) = (old.get(index).unwrap_or(&empty), new.get(index).unwrap_or(&empty));
+        out.push_str(&format!("Group {}\n", index + 1));
+        let has = |list: &[KeyRef], key: &KeyRef| list.iter().any(|other| same_key(other, key));
+        for key in before.iter().filter(|key| has(after, key)) {
+            out.push_str(&format!("    {key}\n"));
+        }
+        for key in after.iter().filter(|key| !has(before, key)) {
+            changed = true;
+            out.push_str(&format!("+++ {key}\n"));
+        }
+        for key in before.iter().filter(|key| !has(after, key)) {
+            changed = true;
+            out.push_str(&format!("--- {key}\n"));
+        }
+    }
+    changed.then_some(out)
+}
+
+fn confirmed() -> Result<bool, Failure> {
+    let fail = |error: std::io::Error| Failure::new(code::GENERIC, error.to_string());
+    let mut out = std::io::stdout().lock();
+    out.write_all(b"Is this okay? (y/n):").and_then(|()| out.flush()).map_err(fail)?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(fail)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,122 @@
+//! `decrypt`, `encrypt` and `filestatus`.
+
+use std::process::ExitCode;
+
+use super::Outcome;
+use super::args::{DecryptArgs, EncryptArgs, FilestatusArgs, Global, Types};
+use super::failure::{Failure, code};
+use super::{files, keys};
+use crate::pure::format::place::{self, Step};
+use crate::pure::format::{self, Branch, Format, Indent, Item, Layout, Node, Scalar, Value};
+use crate::pure::secret::Plaintext;
+use crate::pure::sops::{self, Opened, SopsError};
+
+/// Layout of printed files: that of the flag, else of the rules file, if there is a readable one.
+fn indent(global: &Global) -> Indent {
+    let mut indent = files::config(global).ok().flatten().map_or_else(Indent::default, |(config, _)| config.indent);
+    if let Some(width) = global.indent {
+        indent = Indent { yaml: width.clamp(2, 9), json: Some(width) };
+    }
+    indent
+}
+
+/// `sops decrypt`.
+pub fn decrypt(args: &DecryptArgs, global: &Global) -> Outcome {
+    let input = files::read(args.file.as_deref(), &args.types)?;
+    let source = files::format(args.types.input_type.as_deref(), &input.name);
+    let target = files::format(args.types.output_type.as_deref(), &input.name);
+    // Without a name and an output type, the output is of the input's type.
+    let target = if args.types.output_type.is_none() && args.types.input_type.is_some() && args.file.is_none() {
+        source
+    } else {
+        target
+    };
+    let document = keys::parse(&input, source)?;
+    let opened = keys::open(&document, &input.name, args.ignore_mac)?;
+    let plain = match &args.extract {
+        Some(path) => extract(&opened, path, target, global)?,
+        None => opened.emit_with(target, indent(global)).map_err(|error| Failure::of(&input.name, &error, ""))?,
+    };
+    files::write(&args.target, &input, &plain)
+}
+
+/// The value at a path: text as it is, a map or list as a file, other scalars as the format writes them.
+fn extract(opened: &Opened<'_>, path: &str, target: Format, global: &Global) -> Result<Plaintext, Failure> {
+    let steps: Vec<Step> = place::parse_path(path)
+        .filter(|steps| !steps.is_empty())
+        .ok_or_else(|| Failure::new(code::ERROR_INVALID_EXTRACT, format!("error parsing --extract path: {path}")))?;
+    let node = place::find(opened.branches(), &steps)
+        .map_err(|_| Failure::new(code::GENERIC, format!("error truncating tree: component {path} not found")))?;
+    let print = |items: Vec<Item>| {
+        format::emit_with(&[Branch::of_items(0..0, items)], target, indent(global))
+            .map_err(|error| Failure::new(code::ERROR_DUMPING_TREE, error.to_string()))
+    };
+    match (&node.value, target) {
+        (Value::Scalar(Scalar::Text(text)), _) => Ok(text.duplicate()),
+        (Value::Map(items), _) => print(items.iter().map(copy).collect()),
+        (_, Format::Json) => format::emit_value(node, Format::Json, indent(global))
+            .map_err(|error| Failure::new(code::ERROR_DUMPING_TREE, error.to_string())),
+        (_, Format::Yaml) => format::emit_value(node, Format::Yaml, indent(global))
+            .map_err(|error| Failure::new(code::ERROR_DUMPING_TREE, error.to_string())),
+        _ => Err(Failure::new(code::ERROR_DUMPING_TREE, format!("{target} cannot hold a value that is no text"))),
+    }
+}
+
+fn copy(item: &Item) -> Item {
+    match item {
+        Item::Entry(entry) => {
+            Item::Entry(format::Entry { key: entry.key.clone(), key_span: 0..0, value: entry.value.duplicate() })
+        }
+        Item::Element(element) => Item::Element(format::Element { start: 0, value: element.value.duplicate() }),
+        Item::Comment(comment) => {
+            Item::Comment(format::Comment { text: comment.text.duplicate(), span: 0..0, ..*comment })
+        }
+    }
+}
+
+/// `sops encrypt`.
+pub fn encrypt(args: &EncryptArgs, global: &Global) -> Outcome {
+    let input = files::read(args.file.as_deref(), &args.types)?;
+    let sealed = seal(&input, &args.types, |name| keys::plan(global, &args.keys, &args.selector, name))?;
+    files::write(&args.target, &input, &sealed)
+}
+
+/// Encrypts an input.
+pub fn seal(
+    input: &files::Input,
+    types: &Types,
+    plan: impl FnOnce(&str) -> Result<sops::Plan, Failure>,
+) -> Result<Plaintext, Failure> {
+    let source = files::format(types.input_type.as_deref(), &input.name);
+    let target = types.output_type.as_deref().map_or_else(
+        || if types.input_type.is_some() && input.path.is_none() { source } else { files::format(None, &input.name) },
+        |name| files::format(Some(name), &input.name),
+    );
+    let fail = |error: SopsError| Failure::of(&input.name, &error, "");
+    let plan = plan(&input.name)?;
+    let tree = format::parse(input.bytes.expose(), source).map_err(|error| fail(error.into()))?;
+    if tree.branches.iter().all(|branch| branch.items.is_empty()) && source == Format::Yaml && input.bytes.is_empty() {
+        // As SOPS: a new file must be written before it can be encrypted.
+        return Err(Failure::new(code::COULD_NOT_READ_INPUT, format!("{}: the file is empty", input.name)));
+    }
+    let mut random = files::random()?;
+    sops::seal(&tree, target, &plan, &files::now(), &mut random, &mut sops::wrap_local).map_err(fail)
+}
+
+/// `sops filestatus`.
+pub fn filestatus(args: &FilestatusArgs) -> Outcome {
+    let input = files::read(Some(&args.file), &Types::default())?;
+    let format = files::format(args.input_type.as_deref(), &input.name);
+    let carrier = if format == Format::Binary { Format::Json } else { format };
+    if format != Format::Binary {
+        format::parse(input.bytes.expose(), carrier).map_err(|error| Failure::of(&input.name, &error.into(), ""))?;
+    }
+    let encrypted = sops::is_sops(input.bytes.expose(), format);
+    files::to_stdout(&Plaintext::from(format!("{{\"encrypted\":{encrypted}}}\n")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A text value for formats that know nothing else.
+pub fn text_node(text: &str) -> Node {
+    Node::new(0..0, Value::Scalar(Scalar::text(text)), Layout::default())
+}

@@ -1,0 +1,139 @@
+//! Input, output, formats by name, the rules file, time and randomness.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::args::{Global, Target, Types};
+use super::failure::{Failure, code};
+use crate::adapters::atomic;
+use crate::pure::format::Format;
+use crate::pure::secret::Plaintext;
+use crate::pure::sops::Plan;
+use crate::pure::sops::rules::Config;
+
+/// Folders searched upwards for a `.sops.yaml`.
+const CONFIG_LEVELS: usize = 100;
+
+/// An input that was read.
+pub struct Input {
+    /// The path, or the name that stands for standard input.
+    pub name: String,
+    /// Where it lies; `None` for standard input.
+    pub path: Option<PathBuf>,
+    /// Its bytes.
+    pub bytes: Plaintext,
+}
+
+/// Reads a file, or standard input.
+pub fn read(file: Option<&Path>, types: &Types) -> Result<Input, Failure> {
+    let Some(path) = file else {
+        let Some(name) = types.filename_override.clone().or_else(|| types.input_type.clone().map(|_| "(stdin)".into()))
+        else {
+            return Err(Failure::new(
+                code::CONFLICTING_FLAGS,
+                "Error: must specify --filename-override when reading from stdin",
+            ));
+        };
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .lock()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::new(code::COULD_NOT_READ_INPUT, format!("standard input: {error}")))?;
+        return Ok(Input { name, path: None, bytes: Plaintext::new(bytes) });
+    };
+    let shown = path.display();
+    if !path.exists() {
+        return Err(Failure::new(code::NO_FILE, format!("Error: cannot operate on non-existent file \"{shown}\"")));
+    }
+    let bytes =
+        fs::read(path).map_err(|error| Failure::new(code::COULD_NOT_READ_INPUT, format!("{shown}: {error}")))?;
+    let name = types.filename_override.clone().unwrap_or_else(|| path.to_string_lossy().into_owned());
+    Ok(Input { name, path: Some(path.to_owned()), bytes: Plaintext::new(bytes) })
+}
+
+/// The format that a flag names, or that the name of a file stands for. An unknown flag falls back to the name.
+pub fn format(flag: Option<&str>, name: &str) -> Format {
+    flag.and_then(Format::of_name).unwrap_or_else(|| Format::of_path(name))
+}
+
+/// Writes the result where the flags say.
+pub fn write(target: &Target, input: &Input, bytes: &Plaintext) -> Result<ExitCode, Failure> {
+    let path = if target.in_place {
+        let stdin = || Failure::new(code::CONFLICTING_FLAGS, "Error: cannot use --in-place with standard input");
+        Some(input.path.as_deref().ok_or_else(stdin)?)
+    } else {
+        target.output.as_deref()
+    };
+    match path {
+        Some(path) => replace(path, bytes)?,
+        None => to_stdout(bytes)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Replaces a file as a whole or not at all.
+pub fn replace(path: &Path, bytes: &Plaintext) -> Result<(), Failure> {
+    atomic::replace(path, bytes.expose())
+        .map_err(|error| Failure::new(code::COULD_NOT_WRITE_OUTPUT, format!("{}: {error}", path.display())))
+}
+
+/// Writes to standard output.
+pub fn to_stdout(bytes: &Plaintext) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes.expose())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(code::COULD_NOT_WRITE_OUTPUT, format!("standard output: {error}")))
+}
+
+/// The rules file and its folder: the flag's, else the first one from the working directory upwards.
+pub fn config(global: &Global) -> Result<Option<(Config, PathBuf)>, Failure> {
+    let path = match &global.config {
+        Some(path) => Some(path.clone()),
+        None => {
+            let here = std::env::current_dir().map_err(|error| Failure::new(code::GENERIC, error.to_string()))?;
+            here.ancestors().take(CONFIG_LEVELS).map(|folder| folder.join(".sops.yaml")).find(|path| path.is_file())
+        }
+    };
+    let Some(path) = path else { return Ok(None) };
+    let fail = |what: String| Failure::new(code::GENERIC, format!("error loading config {}: {what}", path.display()));
+    let text = fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
+    let config = Config::parse(&text).map_err(|error| fail(error.to_string()))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(|error| fail(error.to_string()))?;
+    Ok(Some((config, folder)))
+}
+
+/// The plan of the rules for a file.
+pub fn plan_of_rules(global: &Global, name: &str) -> Result<Option<Plan>, Failure> {
+    let Some((config, folder)) = config(global)? else { return Ok(None) };
+    let absolute = std::path::absolute(name).unwrap_or_else(|_| PathBuf::from(name));
+    let resolved = absolute.parent().and_then(|folder| folder.canonicalize().ok());
+    let absolute = match (resolved, absolute.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => absolute,
+    };
+    let relative = absolute.strip_prefix(&folder).unwrap_or(&absolute).to_string_lossy().into_owned();
+    config.plan_for(&relative).map_err(|error| Failure::new(code::GENERIC, format!("error loading config: {error}")))
+}
+
+/// Random bytes of the system.
+pub fn random() -> Result<impl FnMut(&mut [u8]), Failure> {
+    // A first draw tells whether the system has any; later ones cannot fail then.
+    let mut probe = [0; 1];
+    getrandom::fill(&mut probe).map_err(|error| Failure::new(code::GENERIC, format!("no random bytes: {error}")))?;
+    Ok(|buffer: &mut [u8]| {
+        if getrandom::fill(buffer).is_err() {
+            // A key or nonce that is not random must never be used.
+            std::process::abort();
+        }
+    })
+}
+
+/// The time, in UTC and seconds, RFC 3339.
+pub fn now() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let seconds = i64::try_from(now).unwrap_or(0);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| "1970-01-01T00:00:00Z".into(), |time| time.to_string())
+}

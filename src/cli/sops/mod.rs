@@ -1,0 +1,78 @@
+//! `latchwork sops`: the command line of SOPS. The program called by the name `sops` is this verb.
+//!
+//! Flags, environment variables and exit codes are those of `sops` 3.13; docs/compat/sops.md lists what differs and why.
+
+mod args;
+mod change;
+mod crypt;
+mod failure;
+mod files;
+mod keys;
+mod programs;
+
+use std::process::ExitCode;
+
+pub use args::SopsArgs;
+use args::{OldStyle, Verb};
+use failure::{Failure, code};
+
+/// What `sops --version` says: the version whose files and flags these are, and our own.
+pub const VERSION: &str = concat!("3.13.3 (latchwork ", env!("CARGO_PKG_VERSION"), ")");
+
+/// Runs the verb.
+pub fn run(args: SopsArgs) -> anyhow::Result<ExitCode> {
+    let outcome = match args.verb {
+        Some(verb) => new_style(verb, &args.global),
+        None => old_style(args.old, &args.global),
+    };
+    Ok(match outcome {
+        Ok(status) => status,
+        Err(failure) => {
+            crate::cli::complain(&failure.text);
+            ExitCode::from(failure.code)
+        }
+    })
+}
+
+type Outcome = Result<ExitCode, Failure>;
+
+fn new_style(verb: Verb, global: &args::Global) -> Outcome {
+    match verb {
+        Verb::Decrypt(args) => crypt::decrypt(&args, global),
+        Verb::Encrypt(args) => crypt::encrypt(&args, global),
+        Verb::Set(args) => change::set(&args, global),
+        Verb::Unset(args) => change::unset(&args, global),
+        Verb::Rotate(args) => change::rotate(&args, global),
+        Verb::Updatekeys(args) => change::updatekeys(&args, global),
+        Verb::Filestatus(args) => crypt::filestatus(&args),
+        Verb::Edit(args) => programs::edit(&args, global),
+        Verb::ExecEnv(args) => programs::exec_env(&args, global),
+        Verb::ExecFile(args) => programs::exec_file(&args, global),
+    }
+}
+
+/// `sops -d FILE` and its like; without a mode the file is edited.
+fn old_style(old: OldStyle, global: &args::Global) -> Outcome {
+    let modes = [old.decrypt, old.encrypt, old.rotate, old.set.is_some()];
+    if modes.iter().filter(|mode| **mode).count() > 1 {
+        return Err(Failure::new(code::CONFLICTING_FLAGS, "choose one of --decrypt, --encrypt, --rotate and --set"));
+    }
+    let Some(file) = old.file.clone() else {
+        if old.decrypt || old.encrypt {
+            return new_style(if old.decrypt { old.as_decrypt(None) } else { old.as_encrypt(None) }, global);
+        }
+        return Err(Failure::new(code::NO_FILE, "no file specified; see --help"));
+    };
+    let verb = if old.decrypt {
+        old.as_decrypt(Some(file))
+    } else if old.encrypt {
+        old.as_encrypt(Some(file))
+    } else if old.rotate {
+        old.as_rotate(file)
+    } else if let Some(text) = &old.set {
+        old.as_set(file, text)?
+    } else {
+        old.as_edit(file)
+    };
+    new_style(verb, global)
+}

@@ -1,0 +1,229 @@
+//! Verbs that run another program: `edit`, `exec-env`, `exec-file`.
+
+use std::fs;
+use std::io::{BufRead as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, ExitStatus};
+
+use super::Outcome;
+use super::args::{EditArgs, ExecEnvArgs, ExecFileArgs, Global, Types};
+use super::failure::{Failure, code};
+use super::{files, keys};
+use crate::pure::format::{self, Format, Item, Scalar, Value, float_text};
+use crate::pure::secret::Plaintext;
+use crate::pure::sops::{self, SopsError};
+
+fn generic(what: impl std::fmt::Display) -> Failure {
+    Failure::new(code::GENERIC, what.to_string())
+}
+
+/// The exit status of a child, passed on.
+fn passed_on(status: ExitStatus) -> ExitCode {
+    let status = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
+}
+
+/// `sops exec-env`.
+pub fn exec_env(args: &ExecEnvArgs, _global: &Global) -> Outcome {
+    let types = Types { input_type: args.input_type.clone(), ..Types::default() };
+    let input = files::read(Some(&args.file), &types)?;
+    let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name))?;
+    let opened = keys::open(&document, &input.name, false)?;
+    let mut command = Command::new("/bin/sh");
+    command.arg("-c").arg(&args.command);
+    if args.pristine {
+        command.env_clear();
+    }
+    let items: &[Item] = opened.branches().first().map_or(&[], |branch| &branch.items);
+    for item in items {
+        let Item::Entry(entry) = item else { continue };
+        let Value::Scalar(scalar) = &entry.value.value else {
+            return Err(generic(format!("cannot use complex value in environment; offending key: {}", entry.key)));
+        };
+        if entry.key.contains('=') || entry.key.contains('\0') {
+            return Err(generic(format!("cannot use a key with '=' in the environment; offending key: {}", entry.key)));
+        }
+        let Some(value) = text_of(scalar) else { continue };
+        let value = value.expose_str().filter(|value| !value.contains('\0')).ok_or_else(|| {
+            generic(format!("cannot use a value that is not text in the environment; offending key: {}", entry.key))
+        })?;
+        command.env(&entry.key, value);
+    }
+    if args.same_process {
+        return Err(generic(format!("/bin/sh: {}", command.exec())));
+    }
+    command.status().map(passed_on).map_err(generic)
+}
+
+/// A value as the environment has it; null sets nothing.
+fn text_of(scalar: &Scalar) -> Option<Plaintext> {
+    Some(Plaintext::from(match scalar {
+        Scalar::Null => return None,
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Int(value) => value.to_string(),
+        Scalar::Unsigned(value) => value.to_string(),
+        Scalar::Float(value) => float_text(*value),
+        Scalar::Time(value) => value.clone(),
+        Scalar::Text(text) => return Some(text.duplicate()),
+    }))
+}
+
+/// `sops exec-file`.
+pub fn exec_file(args: &ExecFileArgs, _global: &Global) -> Outcome {
+    let input = files::read(Some(&args.file), &args.types)?;
+    let source = files::format(args.types.input_type.as_deref(), &input.name);
+    let target = files::format(args.types.output_type.as_deref(), &input.name);
+    let document = keys::parse(&input, source)?;
+    let opened = keys::open(&document, &input.name, false)?;
+    let plain = opened.emit(target).map_err(|error| Failure::of(&input.name, &error, ""))?;
+    let name = args.filename.as_deref().unwrap_or("tmp-file");
+    if Path::new(name).file_name().is_none_or(|file| file != name) {
+        return Err(generic("--filename must be a name without a folder"));
+    }
+    // The folder is readable by its owner only and removed at the end.
+    let folder = tempfile::tempdir().map_err(generic)?;
+    let path = folder.path().join(name);
+    let shell = |path: &Path| {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(args.command.replace("{}", &path.to_string_lossy()));
+        command
+    };
+    if args.no_fifo {
+        write_private(&path, plain.expose())?;
+        return shell(&path).status().map(passed_on).map_err(generic);
+    }
+    let made = Command::new("mkfifo").arg("-m").arg("600").arg(&path).status().map_err(generic)?;
+    if !made.success() {
+        return Err(generic("the pipe could not be made; --no-fifo uses a file"));
+    }
+    let mut child = shell(&path).spawn().map_err(generic)?;
+    // The writer waits until the command opens the pipe; a command that never does ends the program all the same.
+    let writer_path = path.clone();
+    std::thread::spawn(move || {
+        if let Ok(mut pipe) = fs::OpenOptions::new().write(true).open(writer_path) {
+            let _ = pipe.write_all(plain.expose());
+        }
+    });
+    child.wait().map(passed_on).map_err(generic)
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(generic)?;
+    file.write_all(bytes).map_err(generic)
+}
+
+/// `sops edit`.
+pub fn edit(args: &EditArgs, global: &Global) -> Outcome {
+    let name = args.types.filename_override.clone().unwrap_or_else(|| args.file.to_string_lossy().into_owned());
+    let format = files::format(args.types.input_type.as_deref(), &name);
+    if !args.file.exists() {
+        return edit_new(args, global, &name, format);
+    }
+    let input = files::read(Some(&args.file), &args.types)?;
+    let document = keys::parse(&input, format)?;
+    let opened = keys::open(&document, &input.name, args.ignore_mac)?;
+    let fail = |error: SopsError| Failure::of(&input.name, &error, "");
+    let plain = opened.emit(format).map_err(fail)?;
+    let sealed = in_editor(&args.file, &plain, |edited| {
+        let tree = format::parse(edited.expose(), format)?;
+        sops::reseal(&opened, &tree, &files::now(), &mut random()).map(Some)
+    })?;
+    files::replace(&args.file, &sealed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn edit_new(args: &EditArgs, global: &Global, name: &str, format: Format) -> Outcome {
+    let plan = keys::plan(global, &args.keys, &args.selector, name)?;
+    let example = match format {
+        Format::Yaml => {
+            "hello: Welcome to SOPS! Edit this file as you please!\nexample_key: example_value\n# Example comment\nexample_array:\n    - example_value1\n    - example_value2\nexample_number: 1234.56789\nexample_booleans:\n    - true\n    - false\n"
+        }
+        Format::Json => {
+            "{\n\t\"hello\": \"Welcome to SOPS! Edit this file as you please!\",\n\t\"example_key\": \"example_value\",\n\t\"example_array\": [\n\t\t\"example_value1\",\n\t\t\"example_value2\"\n\t],\n\t\"example_number\": 1234.56789,\n\t\"example_booleans\": [\n\t\ttrue,\n\t\tfalse\n\t]\n}\n"
+        }
+        Format::Dotenv => {
+            "hello=Welcome to SOPS! Edit this file as you please!\nexample_key=example_value\n# Example comment\n"
+        }
+        Format::Ini => {
+            "[Welcome!]\nhello = Welcome to SOPS! Edit this file as you please!\nexample_key = example_value\n"
+        }
+        Format::Binary => "Welcome to SOPS! Edit this file as you please!\n",
+    };
+    let sealed = in_editor(&args.file, &Plaintext::copy_of(example.as_bytes()), |edited| {
+        let tree = format::parse(edited.expose(), format)?;
+        sops::seal(&tree, format, &plan, &files::now(), &mut random(), &mut sops::wrap_local).map(Some)
+    })?;
+    files::replace(&args.file, &sealed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn random() -> impl FnMut(&mut [u8]) {
+    |buffer: &mut [u8]| {
+        if getrandom::fill(buffer).is_err() {
+            std::process::abort();
+        }
+    }
+}
+
+/// Lets the user edit a plaintext until `accept` takes it. The copy lies in a folder of the user's own and is overwritten
+/// and removed.
+fn in_editor(
+    file: &Path,
+    plain: &Plaintext,
+    accept: impl Fn(&Plaintext) -> Result<Option<Plaintext>, SopsError>,
+) -> Result<Plaintext, Failure> {
+    let folder = tempfile::tempdir().map_err(generic)?;
+    let path = folder.path().join(file.file_name().unwrap_or_default());
+    write_private(&path, plain.expose())?;
+    let result = edit_loop(&path, plain, accept);
+    if let Ok(length) = fs::metadata(&path).map(|meta| usize::try_from(meta.len()).unwrap_or(0)) {
+        let _ = write_private(&path, &vec![0; length]);
+    }
+    result
+}
+
+fn edit_loop(
+    path: &Path,
+    plain: &Plaintext,
+    accept: impl Fn(&Plaintext) -> Result<Option<Plaintext>, SopsError>,
+) -> Result<Plaintext, Failure> {
+    let words = editor()?;
+    loop {
+        let (program, arguments) = words.split_first().ok_or_else(|| Failure::new(code::NO_EDITOR, "no editor"))?;
+        let status = Command::new(program).args(arguments).arg(path).status().map_err(generic)?;
+        if !status.success() {
+            return Err(generic(format!("the editor ended with {status}")));
+        }
+        let edited = fs::read(path).map(Plaintext::new).map_err(generic)?;
+        if edited.same_as(plain) {
+            return Err(Failure::new(code::FILE_HAS_NOT_BEEN_MODIFIED, "File has not changed, exiting."));
+        }
+        match accept(&edited) {
+            Ok(Some(sealed)) => return Ok(sealed),
+            Ok(None) => {}
+            Err(error) => crate::cli::complain(&format!("The file cannot be encrypted as it is: {error}")),
+        }
+        crate::cli::complain("Press a key to return to the editor, or Ctrl+C to exit.");
+        let mut line = String::new();
+        // Without a terminal to answer there would be no end.
+        if std::io::stdin().lock().read_line(&mut line).map_err(generic)? == 0 {
+            return Err(Failure::new(code::COULD_NOT_READ_INPUT, "the edited file cannot be encrypted"));
+        }
+    }
+}
+
+fn editor() -> Result<Vec<String>, Failure> {
+    for variable in ["SOPS_EDITOR", "EDITOR"] {
+        if let Some(line) = std::env::var(variable).ok().filter(|line| !line.trim().is_empty()) {
+            return Ok(keys::split_words(&line));
+        }
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = |name: &str| std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let program: Option<PathBuf> = ["vim", "nano", "vi"].into_iter().find_map(found);
+    let what = "no editor available: set SOPS_EDITOR or EDITOR, or install vim, nano or vi";
+    program.map(|path| vec![path.to_string_lossy().into_owned()]).ok_or_else(|| Failure::new(code::NO_EDITOR, what))
+}
