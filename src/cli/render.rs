@@ -32,7 +32,8 @@ enum Output {
 
 /// Write the plain manifests of a GitOps repository to standard output, ready for `kubectl apply -f -`.
 ///
-/// Reads files named *.yaml, *.yml and *.json below each PATH, in order. SOPS files are opened and their MAC is
+/// Reads files named *.yaml, *.yml and *.json below each PATH; Namespaces and CRDs are written first, the rest in the
+/// order of the tree. SOPS files are opened and their MAC is
 /// verified; SealedSecrets become Secrets; ExternalSecrets become Secrets with the SecretStores of the same tree
 /// (provider fake, and vault at VAULT_ADDR with VAULT_TOKEN); everything else passes through byte for byte, and so does
 /// a document with the annotation kustomize.toolkit.fluxcd.io/decrypt: disabled.
@@ -179,29 +180,41 @@ fn write(files: &[FileResult], made: &Made, stores: &Stores<'_>, show: Show) -> 
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let documents = files.iter().flat_map(|file| &file.documents).filter(|document| document.outcome.is_ok());
     let mut stream = Stream::new(documents.count() == 1);
-    for (file, result) in files.iter().enumerate() {
-        // Where the last text of this file ended, if it was the file's own.
-        let mut end = None;
-        for (index, document) in result.documents.iter().enumerate() {
-            let external = made.get(&(file, index)).and_then(|text| text.as_ref().ok());
-            let Some((text, span)) = external
-                .map(|text| (text.expose(), None))
-                .or_else(|| text(result, document, stores))
-                .filter(|(text, _)| !text.is_empty())
-            else {
-                continue;
-            };
-            if !show.json {
-                match &span {
-                    Some(span) if end == Some(span.start) => stream.follow(text),
-                    _ => out.write_all(stream.before(text))?,
+    // kubectl applies in order: what others stand in or are kinds of goes first, the rest keeps the order of the tree.
+    for founding in [true, false] {
+        for (file, result) in files.iter().enumerate() {
+            // Where the last text of this file ended, if it was the file's own.
+            let mut end = None;
+            let chosen = result.documents.iter().enumerate().filter(|(_, d)| is_founding(d) == founding);
+            for (index, document) in chosen {
+                let external = made.get(&(file, index)).and_then(|text| text.as_ref().ok());
+                let Some((text, span)) = external
+                    .map(|text| (text.expose(), None))
+                    .or_else(|| text(result, document, stores))
+                    .filter(|(text, _)| !text.is_empty())
+                else {
+                    continue;
+                };
+                if !show.json {
+                    match &span {
+                        Some(span) if end == Some(span.start) => stream.follow(text),
+                        _ => out.write_all(stream.before(text))?,
+                    }
                 }
+                out.write_all(text)?;
+                end = span.map(|span| span.end);
             }
-            out.write_all(text)?;
-            end = span.map(|span| span.end);
         }
     }
     out.flush()
+}
+
+/// Whether objects of the same stream may need this one to exist.
+fn is_founding(document: &Document) -> bool {
+    matches!(
+        (document.header.api_version.as_str(), document.header.kind.as_str()),
+        ("v1", "Namespace") | ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    )
 }
 
 type Written<'a> = (&'a [u8], Option<std::ops::Range<usize>>);

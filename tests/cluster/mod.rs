@@ -3,6 +3,7 @@
 mod deploy;
 mod election;
 mod outage;
+mod render;
 mod sealed_drop_in;
 mod sealed_secret;
 mod smoke;
