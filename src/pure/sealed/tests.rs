@@ -11,7 +11,7 @@ use super::decide::{Failure, MANAGED, Outcome, PATCH, SKIP_OWNER, conclude, deci
 use super::generate::{Generated, NewKey, generate};
 use super::inventory::Inventory;
 use super::keys::{Certificate, KeyOrder, KeyState, SealingKey, SealingKeys};
-use super::unseal::{UnsealOptions, open_entries, unseal_with};
+use super::unseal::{UnsealOptions, object_scope, open_entries, unseal_with};
 use super::{Hints, Scope, UnsealError, item, unseal};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::desired::{GuardPolicy, ObservedSecret, SecretAction, WriteMode};
@@ -534,7 +534,7 @@ fn resealing_keeps_scope_and_template_and_never_widens() {
     let only_current = vector_keys(&["current"]);
     for path in ["old-key.yaml", "namespace-wide.yaml", "cluster-wide.yaml", "deprecated.json"] {
         let mut object = vector(&format!("sealed/{path}"));
-        let scope = super::unseal::object_scope(&object);
+        let scope = object_scope(&object);
         // An attacker's template asks for a wider scope, and renders something.
         if let crate::pure::crd::sealed_secret::Template::Read(template) = &mut object.spec.template {
             template.metadata.annotations.insert("sealedsecrets.bitnami.com/cluster-wide".into(), "true".into());
@@ -542,7 +542,7 @@ fn resealing_keeps_scope_and_template_and_never_widens() {
         }
         let opened = open_entries(&object, &keys, &Hints::default(), UnsealOptions::default()).expect("opens");
         let made = super::reseal::reseal(&object, opened, certificate).expect("seals");
-        assert_eq!(super::unseal::object_scope(&made), scope, "{path}");
+        assert_eq!(object_scope(&made), scope, "{path}");
         let template = made.spec.template.get().expect("read");
         assert_eq!(Scope::of(&template.metadata.annotations), scope, "{path}");
         assert_eq!(template.kind, "example.com/kind");

@@ -1,0 +1,3 @@
+module rsa-oracle
+
+go 1.26
