@@ -4,6 +4,7 @@ mod deploy;
 mod election;
 mod outage;
 mod sealed_drop_in;
+mod external_secret;
 mod sealed_secret;
 mod smoke;
 mod up;
