@@ -17,7 +17,7 @@ use crate::adapters::k8s::watch::{self, Change, Store as Cache};
 use crate::adapters::stores::aws::{AwsConfig, AwsStore};
 use crate::adapters::stores::fake::FakeStore;
 use crate::adapters::stores::vault::{VaultConfig, VaultStore};
-use crate::adapters::stores::{Answer, OnCall, Store, StoreError, Want};
+use crate::adapters::stores::{Answer, CALL_TIMEOUT, OnCall, Store, StoreError, Want};
 use crate::pure::crd::external_secret::StoreKind;
 use crate::pure::crd::secret_store::{
     AwsProvider, AwsService, CaProvider, CaProviderKind, ClusterSecretStore, SecretKeySelector, SecretStore, StoreSpec,
@@ -315,6 +315,7 @@ impl Stores {
             headers,
             ca_pem,
             token,
+            timeout: CALL_TIMEOUT,
         };
         Ok(Arc::new(VaultStore::new(config, self.on_call.clone())?))
     }
@@ -354,6 +355,7 @@ impl Stores {
             secret_access_key: self.entry(id, tenant, secret).await?,
             session_token,
             prefix: aws.prefix.clone().unwrap_or_default(),
+            timeout: CALL_TIMEOUT,
         };
         Ok(Arc::new(AwsStore::new(config, self.on_call.clone())?))
     }

@@ -5,6 +5,7 @@ mod election;
 mod outage;
 mod render;
 mod sealed_drop_in;
+mod external_secret;
 mod sealed_secret;
 mod smoke;
 mod up;

@@ -21,6 +21,8 @@ impl Bao {
     /// Starts a server of its own; it keeps its data in memory and ends with the calling thread.
     pub async fn start() -> Self {
         let port = ports::free();
+        // It takes the next port for its cluster listener: nobody else may be given that one.
+        let _ = ports::free();
         let url = format!("http://127.0.0.1:{port}");
         let mut bao = command(tools::path("bao"));
         bao.args(["server", "-dev", "-dev-no-store-token", "-log-level=warn"]);

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Answer, CALL_TIMEOUT, CONNECT_TIMEOUT, OnCall, Store, StoreError, Validity, Want};
+use super::{Answer, CONNECT_TIMEOUT, OnCall, Store, StoreError, Validity, Want};
 use crate::pure::external::{Dialect, Fetched, RemoteKey, StoreId};
 use crate::pure::secret::Plaintext;
 
@@ -34,6 +34,8 @@ pub struct AwsConfig {
     pub session_token: Option<Plaintext>,
     /// Put before every key.
     pub prefix: String,
+    /// Longest wait for one call, repeats included; [`super::CALL_TIMEOUT`] unless a test is in a hurry.
+    pub timeout: Duration,
 }
 
 /// Secrets Manager in one region.
@@ -41,6 +43,7 @@ pub struct AwsStore {
     store: StoreId,
     prefix: String,
     client: Client,
+    timeout: Duration,
     on_call: OnCall,
 }
 
@@ -79,8 +82,9 @@ impl AwsStore {
         });
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .operation_timeout(CALL_TIMEOUT)
-            .operation_attempt_timeout(Duration::from_secs(10))
+            .operation_timeout(config.timeout)
+            // Time for a second try after one that hangs.
+            .operation_attempt_timeout(config.timeout * 2 / 3)
             .build();
         let mut builder = aws_sdk_secretsmanager::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
@@ -92,7 +96,8 @@ impl AwsStore {
         if let Some(endpoint) = &config.endpoint {
             builder = builder.endpoint_url(endpoint);
         }
-        Ok(Self { client: Client::from_conf(builder.build()), store: config.store, prefix: config.prefix, on_call })
+        let client = Client::from_conf(builder.build());
+        Ok(Self { client, store: config.store, prefix: config.prefix, timeout: config.timeout, on_call })
     }
 
     async fn value(&self, key: &RemoteKey) -> Result<Plaintext, StoreError> {
@@ -140,7 +145,7 @@ impl AwsStore {
         key: &str,
         result: Result<T, SdkError<E, HttpResponse>>,
     ) -> Result<T, StoreError> {
-        let result = result.map_err(|error| failure(&self.store, key, &error));
+        let result = result.map_err(|error| failure(&self.store, key, self.timeout, &error));
         (self.on_call)(PROVIDER, call, result.as_ref().err().is_none_or(StoreError::is_missing));
         result
     }
@@ -166,20 +171,26 @@ impl Store for AwsStore {
 }
 
 /// Maps the SDK's error by its code; the service's own text is not passed on.
-fn failure<E: ProvideErrorMetadata>(store: &StoreId, key: &str, error: &SdkError<E, HttpResponse>) -> StoreError {
+fn failure<E: ProvideErrorMetadata>(
+    store: &StoreId,
+    key: &str,
+    limit: Duration,
+    error: &SdkError<E, HttpResponse>,
+) -> StoreError {
     let (store, key) = (store.to_string(), key.to_owned());
     match error {
-        SdkError::TimeoutError(_) => StoreError::Timeout { store, key, limit: CALL_TIMEOUT },
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => {
-            StoreError::Timeout { store, key, limit: CALL_TIMEOUT }
-        }
+        SdkError::TimeoutError(_) => StoreError::Timeout { store, key, limit },
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => StoreError::Timeout { store, key, limit },
         SdkError::DispatchFailure(_) => StoreError::Unavailable { store, key, code: "no connection".into() },
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             let code = service.err().code().filter(|code| is_code(code)).map(str::to_owned);
             let code = code.unwrap_or_else(|| status.to_string());
             // A secret that is scheduled for deletion answers with a general code and only the text says why.
-            let deleted = service.err().message().is_some_and(|text| text.contains("marked for deletion"));
+            let deleted = service
+                .err()
+                .message()
+                .is_some_and(|text| text.contains("marked for deletion") || text.contains("marked deleted"));
             match (code.as_str(), status) {
                 ("ResourceNotFoundException", _) => StoreError::NotFound { store, key },
                 ("InvalidRequestException", _) if deleted => StoreError::NotFound { store, key },
@@ -211,6 +222,7 @@ fn failure<E: ProvideErrorMetadata>(store: &StoreId, key: &str, error: &SdkError
                 | (_, 429) => StoreError::Throttled { store, key, code, after: None },
                 ("InternalServiceError" | "InternalServiceErrorException" | "ServiceUnavailable", _)
                 | (_, 500..=599) => StoreError::Unavailable { store, key, code },
+                (_, 200..=299) => StoreError::Invalid { store, key, detail: "it is not an answer of Secrets Manager" },
                 _ => StoreError::Refused { store, key, code },
             }
         }

@@ -14,7 +14,7 @@ use rustify::errors::ClientError;
 use vaultrs::api::EndpointMiddleware;
 use vaultrs::api::{kv1, kv2, token};
 
-use super::{Answer, CALL_TIMEOUT, CONNECT_TIMEOUT, OnCall, Store, StoreError, Validity, Want};
+use super::{Answer, CONNECT_TIMEOUT, OnCall, Store, StoreError, Validity, Want};
 use crate::pure::crd::secret_store::VaultVersion;
 use crate::pure::external::vault::{self, Location};
 use crate::pure::external::{Dialect, Fetched, RemoteKey, StoreId};
@@ -39,6 +39,8 @@ pub struct VaultConfig {
     pub ca_pem: Option<Vec<u8>>,
     /// Token; `None` where an agent in between adds it.
     pub token: Option<Plaintext>,
+    /// Longest wait for one call; [`super::CALL_TIMEOUT`] unless a test is in a hurry.
+    pub timeout: Duration,
 }
 
 /// A KV engine.
@@ -48,6 +50,7 @@ pub struct VaultStore {
     version: VaultVersion,
     transport: Transport,
     middleware: EndpointMiddleware,
+    timeout: Duration,
     on_call: OnCall,
 }
 
@@ -80,7 +83,7 @@ impl VaultStore {
         }
         let mut builder = reqwest::Client::builder()
             .default_headers(headers)
-            .timeout(CALL_TIMEOUT)
+            .timeout(config.timeout)
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(same_scheme());
         if url.scheme() == "http" {
@@ -102,6 +105,7 @@ impl VaultStore {
                 wrap: None,
                 namespace: config.namespace.filter(|namespace| !namespace.is_empty()),
             },
+            timeout: config.timeout,
             store: config.store,
             mount: config.mount,
             version: config.version,
@@ -170,7 +174,7 @@ impl VaultStore {
         let status = response.status().as_u16();
         let body = Plaintext::new(std::mem::take(response.body_mut()));
         match response.extensions().get::<Failure>() {
-            Some(Failure::Timeout) => return Err(StoreError::Timeout { store, key, limit: CALL_TIMEOUT }),
+            Some(Failure::Timeout) => return Err(StoreError::Timeout { store, key, limit: self.timeout }),
             Some(Failure::Connection) => {
                 return Err(StoreError::Unavailable { store, key, code: "no connection".into() });
             }

@@ -25,6 +25,7 @@ pub struct AwsProvider {
     #[serde(rename = "externalID")]
     pub external_id: Option<String>,
     /// Tags of the session.
+    #[serde(default)]
     #[schemars(schema_with = "free_value")]
     pub session_tags: Option<Value>,
     /// Session tags that are passed on to chained roles.
@@ -33,6 +34,7 @@ pub struct AwsProvider {
     /// Which session tags are set.
     pub session_tags_policy: Option<String>,
     /// Session tags of policy `Custom`.
+    #[serde(default)]
     #[schemars(schema_with = "free_value")]
     pub custom_session_tags: Option<Value>,
     /// Put before every key.
@@ -59,6 +61,7 @@ pub struct AwsAuth {
     /// Static keys kept in Secrets.
     pub secret_ref: Option<AwsSecretRef>,
     /// Service account whose token is traded for a role.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub jwt: Option<Value>,
 }

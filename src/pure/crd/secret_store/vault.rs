@@ -77,27 +77,35 @@ pub struct VaultAuth {
     /// A token kept in a Secret.
     pub token_secret_ref: Option<SecretKeySelector>,
     /// AppRole.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub app_role: Option<Value>,
     /// Kubernetes service account.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub kubernetes: Option<Value>,
     /// LDAP.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub ldap: Option<Value>,
     /// User name and password.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub user_pass: Option<Value>,
     /// JWT or OIDC.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub jwt: Option<Value>,
     /// Client certificate.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub cert: Option<Value>,
     /// AWS IAM.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub iam: Option<Value>,
     /// Google Cloud.
+    #[serde(default)]
     #[schemars(schema_with = "free_object")]
     pub gcp: Option<Value>,
 }
