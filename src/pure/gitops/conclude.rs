@@ -41,6 +41,8 @@ pub struct Pass {
     pub inventory: Vec<InventoryEntry>,
     /// Further remarks for people: pruning held back, entries of the key Secret that were not used.
     pub remarks: Vec<String>,
+    /// A failure among the documents may pass by itself.
+    pub retry: bool,
 }
 
 /// Facts about the object.
@@ -177,7 +179,7 @@ mod tests {
 
     fn pass(files: Vec<FileStatus>) -> Pass {
         let inventory = vec![InventoryEntry::of_secret("n", "a", "u")];
-        Pass { revision: "main@sha1:1".into(), files, inventory, remarks: vec![] }
+        Pass { revision: "main@sha1:1".into(), files, inventory, remarks: vec![], retry: false }
     }
 
     const ABOUT: About<'_> = About { generation: Some(3), requested_at: Some("now") };

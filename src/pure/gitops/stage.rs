@@ -300,6 +300,10 @@ impl Stage<'_> {
 
     fn guarded(&self, mut candidate: Candidate, proof: Proof) -> Result<DesiredSecret, StageError> {
         candidate.labels.extend(self.keys.labels.clone());
+        // A manifest that leaves the namespace to whoever applies it goes where the source is.
+        if let Some(namespace) = self.keys.policy.namespace.as_ref().filter(|_| candidate.namespace.is_empty()) {
+            candidate.namespace.clone_from(namespace);
+        }
         Ok(guard(candidate, proof, self.keys.policy)?)
     }
 }
