@@ -1,12 +1,13 @@
 //! `latchwork render`: the pipeline's decryption stage, on files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 
 use super::complain;
 use super::keys_at_hand::{KeyArgs, KeysAtHand};
@@ -63,8 +64,14 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
     // On the command line the user's own rights decide about namespaces and types when the output is applied.
     let policy = GuardPolicy { namespace: None, allow_token_types: true };
     let hints = Hints::default();
-    let now = jiff::Timestamp::now();
-    let keys = Keys { identities: &at_hand.identities, sealing: &at_hand.sealing, hints: &hints, policy: &policy, now };
+    let keys = Keys {
+        identities: &at_hand.identities,
+        sealing: &at_hand.sealing,
+        hints: &hints,
+        policy: &policy,
+        labels: &BTreeMap::new(),
+        now: Timestamp::now(),
+    };
     let show = Show { json: args.output == Output::Json, redact: args.redact };
 
     let mut files = vec![];

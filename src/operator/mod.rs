@@ -4,6 +4,8 @@
 //! `reconcile` is decided in `pure` and written by the one writer.
 
 pub mod driver;
+#[cfg(feature = "git")]
+pub mod encrypted_source;
 pub mod external_secret;
 pub mod http;
 pub mod logging;
@@ -18,4 +20,10 @@ pub mod stores;
 use part::MakePart;
 
 /// Every kind that the operator reconciles.
-pub const KINDS: &[MakePart] = &[sealed_secret::part, secret_store::part, external_secret::part];
+pub const KINDS: &[MakePart] = &[
+    sealed_secret::part,
+    secret_store::part,
+    external_secret::part,
+    #[cfg(feature = "git")]
+    encrypted_source::part,
+];

@@ -55,6 +55,13 @@ pub const RATE_LIMITED_CALLERS: usize = 10_000;
 /// own cap. A GitOps repository of this size belongs split.
 pub const GIT_BYTES: u64 = 512 * 1024 * 1024;
 
+/// Most ciphertext kept in memory per EncryptedSource, to mend its Secrets without a fetch. A source above it is fetched
+/// again instead.
+pub const SOURCE_CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Fetches of repositories under way at a time: each may take [`GIT_BYTES`] of temporary disk.
+pub const GIT_FETCHES: usize = 4;
+
 /// Most entries of Git trees looked at in one pass. Trees share subtrees, so a few kilobytes can stand for more files
 /// than there is memory.
 pub const TREE_ENTRIES: usize = 1_000_000;

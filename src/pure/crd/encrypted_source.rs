@@ -48,7 +48,7 @@ pub struct EncryptedSourceSpec {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("retryInterval must be at least 1s"))]
     pub retry_interval: Option<String>,
 
-    /// Which keys open the SOPS files. Without it only SealedSecrets and plain Secrets are applied.
+    /// Which keys open the SOPS files. Without it only SealedSecrets are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decryption: Option<Decryption>,
 
@@ -93,10 +93,10 @@ pub struct GitSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalSecretReference>,
 
-    /// Longest time for one fetch, for example `60s`, which is the default. At most `10m`.
+    /// Longest time for one fetch, for example `60s`, which is the default. At most `4m`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = "^([0-9]+(\\.[0-9]+)?(ms|s|m))+$"), length(max = 32))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('10m')").message("timeout must be between 1s and 10m"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('4m')").message("timeout must be between 1s and 4m"))]
     pub timeout: Option<String>,
 }
 
@@ -316,7 +316,7 @@ mod tests {
                 "path must stay inside the repository: no '..'",
                 "retryInterval must be at least 1s",
                 "the only provider is sops",
-                "timeout must be between 1s and 10m",
+                "timeout must be between 1s and 4m",
                 "url must begin with https://, http:// or file://",
                 "url must not hold a user name or password: use secretRef",
             ]

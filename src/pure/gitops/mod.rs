@@ -3,8 +3,11 @@
 //!
 //! - [`tree`]: the files of a tree; [`stage`]: one file, document by document; [`object`]: a document as an object.
 //! - [`stores`]: ExternalSecrets against the stores of the same tree.
+//! - [`decide`]: what becomes of the Secrets in the cluster; [`conclude`]: what the status says afterwards.
 //! - [`show`]: text for standard output; [`error`]: why a document failed.
 
+pub mod conclude;
+pub mod decide;
 pub mod error;
 pub mod object;
 pub mod show;

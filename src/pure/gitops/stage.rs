@@ -1,5 +1,6 @@
 //! One file: bytes in, documents out. A bad document never stops the others.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use super::tree::TreeFile;
 use crate::pure::crd::external_secret::{ExternalSecret, StoreKind};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::crd::secret_store::{SecretStore, StoreSpec};
-use crate::pure::desired::{DesiredSecret, GuardPolicy, Proof, guard};
+use crate::pure::desired::{Candidate, DesiredSecret, GuardPolicy, Proof, guard};
 use crate::pure::error::{Explain as _, one_line};
 use crate::pure::external::StoreId;
 use crate::pure::format::{self, Branch, Format, FormatError};
@@ -30,7 +31,9 @@ pub struct Keys<'a> {
     pub hints: &'a Hints,
     /// Guards of every Secret.
     pub policy: &'a GuardPolicy,
-    /// What templates take for the present.
+    /// Labels that every Secret gets, over its own.
+    pub labels: &'a BTreeMap<String, String>,
+    /// For templates that ask for the time.
     pub now: Timestamp,
 }
 
@@ -254,9 +257,9 @@ impl Stage<'_> {
             _ if header.decrypt_disabled => {}
             ("bitnami.com/v1alpha1", "SealedSecret") => {
                 let sealed: SealedSecret = object::decode(branch)?;
-                let (candidate, proof) =
-                    unseal(&sealed, self.keys.sealing, self.keys.hints, self.keys.now)?.into_candidate();
-                let secret = guard(candidate, proof, self.keys.policy)?;
+                let unsealed = unseal(&sealed, self.keys.sealing, self.keys.hints, self.keys.now)?;
+                let (candidate, proof) = unsealed.into_candidate();
+                let secret = self.guarded(candidate, proof)?;
                 let text = self.show.map(|show| show.secret(&secret)).transpose()?;
                 return Ok(Staged::Secret(Box::new(secret), text.map_or(Text::None, Text::Made)));
             }
@@ -280,7 +283,7 @@ impl Stage<'_> {
         match origin {
             Origin::Plain(_) => Ok(Staged::Plain(text)),
             Origin::Sops(opened, _) if header.is_secret() => {
-                let secret = self.secret(branch, opened.proof()?)?;
+                let secret = self.guarded(object::secret(branch)?, opened.proof()?)?;
                 Ok(Staged::Secret(Box::new(secret), text))
             }
             Origin::Sops(..) => Ok(Staged::Opened(text)),
@@ -295,7 +298,12 @@ impl Stage<'_> {
         }
     }
 
-    fn secret(&self, branch: &Branch, proof: Proof) -> Result<DesiredSecret, StageError> {
-        Ok(guard(object::secret(branch)?, proof, self.keys.policy)?)
+    fn guarded(&self, mut candidate: Candidate, proof: Proof) -> Result<DesiredSecret, StageError> {
+        candidate.labels.extend(self.keys.labels.clone());
+        // A manifest that leaves the namespace to whoever applies it goes where the source is.
+        if let Some(namespace) = self.keys.policy.namespace.as_ref().filter(|_| candidate.namespace.is_empty()) {
+            candidate.namespace.clone_from(namespace);
+        }
+        Ok(guard(candidate, proof, self.keys.policy)?)
     }
 }

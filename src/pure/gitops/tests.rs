@@ -35,6 +35,7 @@ impl Ring {
             sealing: &self.sealing,
             hints: &self.hints,
             policy: &self.policy,
+            labels: &Default::default(),
             now: jiff::Timestamp::UNIX_EPOCH,
         };
         stage(TreeFile { path: path.into(), content: Ok(content.as_bytes().to_vec()) }, &keys, show)

@@ -12,7 +12,7 @@ pub struct TreeFile {
 }
 
 /// Why a file, or what would follow it, was not read.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the message of each variant is its documentation")]
 pub enum TreeError {
     #[error("the symbolic link leads out of the repository")]

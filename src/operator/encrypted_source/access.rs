@@ -1,0 +1,149 @@
+//! Keys and credentials of a source: Secrets of its own namespace, with Flux's entry names.
+
+use zeroize::Zeroizing;
+
+use crate::adapters::git::{Credentials, DEFAULT_TIMEOUT, Reference, Request};
+use crate::adapters::k8s::{ApiError, secrets};
+use crate::operator::part::Context;
+use crate::pure::crd::encrypted_source::{EncryptedSourceSpec, GitSpec};
+use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
+use crate::pure::error::Explain as _;
+use crate::pure::gitops::conclude::Blocked;
+use crate::pure::gitops::decide::duration;
+use crate::pure::keys::age::Identities;
+use crate::pure::sealed::{SealingKey, SealingKeys};
+use crate::pure::secret::Plaintext;
+
+fn blocked(reason: &'static str, message: String) -> Blocked {
+    // A watch sees the Secret come or change; until then waiting is what there is to do.
+    Blocked { reason, message, stalled: false }
+}
+
+async fn read(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    field: &str,
+) -> Result<Result<ObservedSecret, Blocked>, ApiError> {
+    Ok(match secrets::get(&context.cluster, namespace, name).await? {
+        Some(secret) => Ok(secret),
+        None => {
+            Err(blocked("SecretNotFound", format!("Secret {namespace}/{name} of {field} does not exist; create it")))
+        }
+    })
+}
+
+/// The identities of `decryption.secretRef`, with remarks about entries that are not used.
+pub(super) async fn identities(
+    context: &Context,
+    namespace: &str,
+    spec: &EncryptedSourceSpec,
+) -> Result<Result<(Identities, Vec<String>), Blocked>, ApiError> {
+    let (mut identities, mut remarks) = (Identities::new(), vec![]);
+    let Some(reference) = spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()) else {
+        return Ok(Ok((identities, remarks)));
+    };
+    let secret = match read(context, namespace, &reference.name, "decryption.secretRef").await? {
+        Ok(secret) => secret,
+        Err(blocked) => return Ok(Err(blocked)),
+    };
+    for (entry, value) in secret.data.iter() {
+        let place = format!("entry {entry} of Secret {namespace}/{}", reference.name);
+        if !entry.ends_with(".agekey") {
+            remarks.push(format!("{place} is not used: only *.agekey are read"));
+            continue;
+        }
+        let parsed = value.expose_str().map(|text| Identities::parse(text, &place));
+        match parsed {
+            Some(Ok(more)) => identities.extend(more),
+            Some(Err(error)) => return Ok(Err(blocked(error.reason(), error.line()))),
+            None => return Ok(Err(blocked("InvalidIdentity", format!("{place} is not text")))),
+        }
+    }
+    if identities.is_empty() {
+        let name = &reference.name;
+        let message =
+            format!("Secret {namespace}/{name} holds no age identity; put one under a name that ends in .agekey");
+        return Ok(Err(blocked("NoIdentity", message)));
+    }
+    Ok(Ok((identities, remarks)))
+}
+
+/// The sealing keys of the operator's namespace.
+pub(super) async fn sealing_keys(context: &Context) -> Result<SealingKeys, ApiError> {
+    let mut keys = SealingKeys::ordered_by(context.settings.sealing.key_order);
+    for secret in secrets::list(&context.cluster, &context.namespace, SEALING_KEY_LABEL).await? {
+        // What is wrong with a key is said by those who maintain them.
+        if let Ok((key, _)) = SealingKey::from_secret(&secret, false) {
+            keys.add(key);
+        }
+    }
+    Ok(keys)
+}
+
+/// Everything that a fetch needs.
+pub(super) async fn request(
+    context: &Context,
+    namespace: &str,
+    spec: &EncryptedSourceSpec,
+    known_commit: Option<String>,
+) -> Result<Result<Request, Blocked>, ApiError> {
+    let git = &spec.git;
+    let timeout = git.timeout.as_deref().and_then(duration).unwrap_or(DEFAULT_TIMEOUT);
+    let mut request = Request {
+        url: git.url.clone(),
+        reference: reference(git),
+        path: spec.path.clone().unwrap_or_default(),
+        credentials: None,
+        ca: None,
+        client_certificate: None,
+        timeout,
+        known_commit,
+    };
+    let Some(reference) = &git.secret_ref else { return Ok(Ok(request)) };
+    let secret = match read(context, namespace, &reference.name, "git.secretRef").await? {
+        Ok(secret) => secret,
+        Err(blocked) => return Ok(Err(blocked)),
+    };
+    let entry = |name: &str| secret.data.get(name).filter(|value| !value.is_empty());
+    request.credentials = match (entry("username"), entry("password"), entry("bearerToken")) {
+        (None, None, Some(token)) => Some(Credentials::Bearer(token.duplicate())),
+        (Some(username), Some(password), _) => {
+            let username = username.expose_str().map(|name| name.trim().to_owned()).unwrap_or_default();
+            // A file that was put into a Secret often ends in a line break.
+            let password = password.expose_str().map_or_else(
+                || password.duplicate(),
+                |p| Plaintext::copy_of(p.trim_end_matches(['\n', '\r']).as_bytes()),
+            );
+            Some(Credentials::Basic { username, password })
+        }
+        (None, None, None) => None,
+        _ => {
+            let message = format!("Secret {namespace}/{} holds only one of username and password", reference.name);
+            return Ok(Err(blocked("InvalidCredentials", message)));
+        }
+    };
+    request.ca = entry("ca.crt").or_else(|| entry("caFile")).map(|pem| pem.expose().to_vec());
+    if let (Some(certificate), Some(key)) = (entry("tls.crt"), entry("tls.key")) {
+        let mut pem = Zeroizing::new(Vec::with_capacity(certificate.len() + key.len() + 1));
+        pem.extend_from_slice(certificate.expose());
+        pem.push(b'\n');
+        pem.extend_from_slice(key.expose());
+        request.client_certificate = Some(pem);
+    }
+    Ok(Ok(request))
+}
+
+/// Flux's order: commit, name, tag, branch.
+fn reference(git: &GitSpec) -> Reference {
+    let Some(wanted) = &git.reference else { return Reference::Head };
+    if let Some(commit) = &wanted.commit {
+        Reference::Commit(commit.clone())
+    } else if let Some(name) = &wanted.name {
+        Reference::Name(name.clone())
+    } else if let Some(tag) = &wanted.tag {
+        Reference::Tag(tag.clone())
+    } else {
+        wanted.branch.clone().map_or(Reference::Head, Reference::Branch)
+    }
+}
