@@ -1,5 +1,6 @@
 //! Tests against a real API server and real stores.
 
+mod canary;
 mod deploy;
 mod election;
 mod external_secret;

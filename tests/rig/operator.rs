@@ -45,7 +45,8 @@ impl Operator {
         Self::spawn(command, super::NODE_ADDRESS, namespace, arguments).await
     }
 
-    async fn spawn(mut command: Command, address: &str, namespace: &str, arguments: &[&str]) -> Self {
+    /// Starts `command`, made by [`process::operator`], with `namespace` as its own and free ports on `address`.
+    pub async fn spawn(mut command: Command, address: &str, namespace: &str, arguments: &[&str]) -> Self {
         let (main, metrics) = (format!("{address}:{}", ports::free()), format!("{address}:{}", ports::free()));
         command.args(["--namespace", namespace, "--listen", &main, "--listen-metrics", &metrics]).args(arguments);
         let operator = Self {
