@@ -209,3 +209,49 @@ fn as_json(keys: &SealingKeys, inventory: &Inventory) -> serde_json::Value {
     let unopened: Vec<_> = inventory.unopened.iter().map(|(key, entries)| object((key, entries.as_slice()))).collect();
     json!({ "keys": list, "unopened": unopened })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pure::sealed::keys::KeyState;
+
+    fn vector(name: &str) -> Vec<u8> {
+        let path = format!("{}/tests/vectors/sealed/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    #[test]
+    fn the_table_says_what_each_key_still_opens() {
+        let mut keys = SealingKeys::new();
+        for (name, state) in [("old", "compromised"), ("current", "active")] {
+            let (pem, cert) = (vector(&format!("keys/{name}.key")), vector(&format!("keys/{name}.crt")));
+            let (key, _) = SealingKey::parse(name, &pem, Some(&cert), KeyState::from_label(state), None).unwrap();
+            keys.add(key);
+        }
+        let object = |file: &str| -> SealedSecret {
+            serde_saphyr::from_str(std::str::from_utf8(&vector(file)).unwrap()).unwrap()
+        };
+        let two = object("sealed/two-keys.yaml");
+        let mut renamed = object("sealed/strict.yaml");
+        renamed.metadata.name = Some("renamed".into());
+        let inventory = inventory(&keys, &[two, renamed]);
+
+        let text = table(&keys, &inventory);
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        assert!(lines[0].starts_with("KEY      STATE             NOT BEFORE  NOT AFTER"), "{text}");
+        assert!(lines[1].starts_with("current  active (current)"), "{text}");
+        assert!(lines[1].ends_with("1        1"), "{text}");
+        assert!(lines[2].starts_with("  SHA256:"));
+        assert_eq!(lines[3], "  team/db: token");
+        assert!(lines[4].starts_with("old      compromised"), "{text}");
+        assert_eq!(
+            lines[6..],
+            ["  team/db: bin, empty, password", "opened by no key:", "  team/renamed: bin, empty, password"]
+        );
+
+        let json = as_json(&keys, &inventory);
+        assert_eq!(json["keys"][1]["state"], "compromised");
+        assert_eq!(json["keys"][1]["entries"], 3);
+        assert_eq!(json["unopened"][0]["name"], "renamed");
+    }
+}

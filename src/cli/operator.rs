@@ -56,6 +56,9 @@ pub struct OperatorArgs {
     /// Days after which a new sealing key is made; 0 turns renewal off
     #[arg(long, env = "LATCHWORK_KEY_RENEW_DAYS", value_name = "DAYS", default_value_t = 30.0)]
     key_renew_days: f64,
+    /// Serve /v1/verify and /v1/rotate, which open SealedSecrets for whoever can reach the operator, beside the certificate
+    #[arg(long, env = "LATCHWORK_SEALED_ENDPOINTS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    sealed_endpoints: bool,
     /// Log level: error, warn, info, debug or trace
     #[arg(long, env = "LATCHWORK_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     log_level: String,
@@ -78,7 +81,11 @@ impl OperatorArgs {
             leader_elect: self.leader_elect,
             lease_timing: Timing { duration, renew_deadline: duration * 5 / 8, retry: duration / 8 },
             workers: self.workers,
-            sealing: SealingSettings { key_renew_period: renew, ..Default::default() },
+            sealing: SealingSettings {
+                key_renew_period: renew,
+                open_endpoints: self.sealed_endpoints,
+                ..Default::default()
+            },
             ..Default::default()
         }
     }

@@ -52,7 +52,7 @@ pub struct ControllerArgs {
     /// Scan all namespaces or only the own one
     #[arg(long, env = "SEALED_SECRETS_ALL_NAMESPACES", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     all_namespaces: bool,
-    /// Comma-separated list of additional namespaces (not supported yet)
+    /// Comma-separated list of additional namespaces to be scanned; then not all are
     #[arg(long, env = "SEALED_SECRETS_ADDITIONAL_NAMESPACES", hide_env = true, default_value = "")]
     additional_namespaces: String,
     /// Label selector for SealedSecrets
@@ -142,9 +142,6 @@ pub fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
 
 impl ControllerArgs {
     fn settings(&self) -> anyhow::Result<Settings> {
-        if !self.additional_namespaces.is_empty() {
-            bail!("--additional-namespaces is not supported yet; leave it out to work on all namespaces");
-        }
         check_prefix(&self.key_prefix)?;
         let namespace = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
         let own = || {
@@ -160,9 +157,17 @@ impl ControllerArgs {
                     .with_context(|| format!("--key-cutoff-time {text:?} is not RFC 1123 with a numeric zone"))?,
             ),
         };
+        let additional: Vec<_> = self
+            .additional_namespaces
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        let all = self.all_namespaces && additional.is_empty();
         Ok(Settings {
             in_cluster_only: true,
-            watch_namespace: (!self.all_namespaces).then(|| namespace.clone()),
+            watch_namespace: (!all).then(|| namespace.clone()),
             namespace: Some(namespace),
             listen: self.listen_addr,
             listen_metrics: self.listen_metrics_addr,
@@ -189,6 +194,8 @@ impl ControllerArgs {
                 update_status: self.update_status,
                 repair: !self.skip_recreate,
                 old_gc: self.old_gc_behavior,
+                additional_namespaces: additional,
+                open_endpoints: true,
                 label_selector: self.label_selector.clone(),
                 rate_limit: self.rate_limit,
                 rate_limit_burst: self.rate_limit_burst,
@@ -295,7 +302,10 @@ mod tests {
         assert_eq!(settings.sealing.key_cutoff.map(|t| t.as_second()), Some(1_136_239_445));
         assert!(!settings.sealing.update_status && settings.in_cluster_only && !settings.leader_elect);
         assert!(parse(&["--key-cutoff-time", "yesterday"]).is_err());
-        assert!(parse(&["--additional-namespaces", "a,b"]).is_err());
+        let several = parse(&["--additional-namespaces", "a, b,"]).unwrap();
+        assert!(several.watch_namespace.is_some());
+        assert_eq!(several.sealing.additional_namespaces, ["a", "b"]);
+        assert!(parse(&[]).unwrap().watch_namespace.is_none());
         assert!(parse(&["--all-namespaces=false"]).unwrap().watch_namespace.is_some());
     }
 }

@@ -65,6 +65,10 @@ pub struct SealingSettings {
     pub repair: bool,
     /// Deletes the Secret of a SealedSecret that is gone, instead of leaving that to Kubernetes.
     pub old_gc: bool,
+    /// Namespaces to work on beside [`Settings::watch_namespace`].
+    pub additional_namespaces: Vec<String>,
+    /// Serves the endpoints that open values, `/v1/verify` and `/v1/rotate`, beside the certificate.
+    pub open_endpoints: bool,
     /// Only SealedSecrets with these labels; empty for all.
     pub label_selector: String,
     /// Requests per second and caller of the HTTP endpoints that open values.
@@ -92,6 +96,8 @@ impl Default for SealingSettings {
             update_status: true,
             repair: true,
             old_gc: false,
+            additional_namespaces: vec![],
+            open_endpoints: true,
             label_selector: String::new(),
             rate_limit: 2,
             rate_limit_burst: 2,

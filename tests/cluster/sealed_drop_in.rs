@@ -171,6 +171,26 @@ async fn our_program_takes_the_place_of_the_controller_within_its_role() {
     assert!(denied.is_empty(), "{denied:#?}");
     assert!(!controller.output().contains("hunter2"));
     assert!(controller.stop(SOON).await.success());
+
+    // On its own and one more namespace only.
+    let third = plane.namespace("third").await;
+    let certificate = scratch::file("cert.pem", &before).display().to_string();
+    for (name, namespace) in [("elsewhere", third.as_str()), ("here", "default")] {
+        let input = secret(name).replace("\"default\"", &format!("{namespace:?}"));
+        plane.apply(&run_ok(kubeseal(called("kubeseal"), &plane, &["--cert", &certificate]), input.as_bytes()));
+    }
+    let mut command = in_pod(&plane, NAMESPACE, SERVICE, called("controller")).await;
+    command.args([
+        &format!("--listen-addr={NODE_ADDRESS}:{port}"),
+        &format!("--listen-metrics-addr={NODE_ADDRESS}:{metrics}"),
+    ]);
+    command.args(["--additional-namespaces", "default,kube-public"]);
+    let controller = Proc::spawn("controller", command);
+    opened(&plane, &controller, "here").await;
+    secrets.delete("here", &Default::default()).await.unwrap();
+    opened(&plane, &controller, "here").await;
+    let elsewhere = Api::<Secret>::namespaced(plane.client().await, &third).get_opt("elsewhere").await.unwrap();
+    assert!(elsewhere.is_none(), "not its namespace");
 }
 
 #[tokio::test]

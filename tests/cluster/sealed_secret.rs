@@ -292,6 +292,29 @@ async fn a_key_added_at_run_time_opens_and_is_served_without_a_restart() {
     );
 }
 
+#[tokio::test]
+async fn keys_are_renewed_after_their_period_and_old_ones_still_open() {
+    let plane = rig::cluster();
+    install_crd(plane);
+    let namespace = plane.namespace("sealed-renewal").await;
+    plane.apply(&key_secret(&namespace, "first", "active", &key_pair()));
+    // Ten seconds, so that at least the first certificate is seen.
+    let operator = Operator::start(plane, &namespace, &["--key-renew-days", "0.000115"]).await;
+    operator.seal_and_apply("db", &[("a", "1")]).await;
+    let first = operator.certificate().await;
+    eventually(SOON, "the renewed certificate", || async {
+        operator.process.assert_running();
+        if operator.certificate().await == first { Err("the first one".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    let secrets = operator.secrets().await;
+    operator.opened("db", "a", "1").await;
+    secrets.delete("db", &DeleteParams::default()).await.unwrap();
+    operator.opened("db", "a", "1").await;
+    let keys = secrets.list(&ListParams::default().labels(LABEL)).await.unwrap().items;
+    assert!(keys.len() >= 2 && keys.iter().any(|key| key.metadata.name.as_deref() == Some("first")));
+}
+
 fn not_before(certificate: &str) -> jiff::Timestamp {
     latchwork::pure::sealed::keys::Certificate::parse("test", certificate.as_bytes()).expect("certificate").not_before()
 }

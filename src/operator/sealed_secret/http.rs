@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use tokio::sync::Semaphore;
 
 use super::Sealed;
 use crate::pure::crd::sealed_secret::SealedSecret;
@@ -22,16 +23,21 @@ const CERT: &str = "/v1/cert.pem";
 const VERIFY: &str = "/v1/verify";
 const ROTATE: &str = "/v1/rotate";
 
+/// Requests opened at a time. The caller's name in the rate limit is a header that anybody can write, so this is what
+/// keeps a flood from taking the processors away from the reconciler.
+const AT_A_TIME: usize = 2;
+
 struct Endpoints {
     sealed: Arc<Sealed>,
     limit: Mutex<RateLimit>,
+    turns: Semaphore,
 }
 
 /// The routes. Methods are not checked, as the incumbent does not.
 pub(super) fn routes(sealed: Arc<Sealed>) -> Router {
     let settings = &sealed.context.settings.sealing;
     let limit = Mutex::new(RateLimit::new(settings.rate_limit, settings.rate_limit_burst));
-    let state = Arc::new(Endpoints { sealed, limit });
+    let state = Arc::new(Endpoints { sealed, limit, turns: Semaphore::new(AT_A_TIME) });
     Router::new().route(CERT, any(certificate)).route(VERIFY, any(verify)).route(ROTATE, any(rotate)).with_state(state)
 }
 
@@ -70,6 +76,8 @@ impl Endpoints {
         let caller = format!("{path} {}", String::from_utf8_lossy(forwarded.get(..256).unwrap_or(forwarded)));
         let verdict = self.limit.lock().unwrap_or_else(PoisonError::into_inner).ask(&caller, Instant::now());
         let mut answer = if verdict.allowed {
+            // Closed never, so this only waits.
+            let _turn = self.turns.acquire().await;
             work.await
         } else {
             (StatusCode::TOO_MANY_REQUESTS, "limit exceeded\n").into_response()

@@ -1,10 +1,11 @@
 //! `SealedSecret`: observe, decide, act, report. What is decided is in `pure::sealed`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 
@@ -38,7 +39,8 @@ const COMPONENT: &str = "sealed-secrets";
 struct Sealed {
     context: Arc<Context>,
     driver: Arc<Driver>,
-    store: Arc<Store<SealedSecret>>,
+    /// One for each watch: all namespaces, or one by one.
+    stores: Vec<(Option<String>, Arc<Store<SealedSecret>>)>,
     keys: Arc<KeyRing>,
     hints: RwLock<Hints>,
     /// Version of each Secret after our last look or write: a watch event about that very version is no news.
@@ -51,7 +53,7 @@ pub fn part(context: &Arc<Context>) -> Part {
     let sealed = Arc::new(Sealed {
         context: context.clone(),
         driver: Driver::new(KIND),
-        store: Arc::new(Store::default()),
+        stores: namespaces(context).into_iter().map(|namespace| (namespace, Arc::default())).collect(),
         keys: Arc::new(KeyRing::new(context)),
         hints: RwLock::default(),
         known: Mutex::default(),
@@ -59,9 +61,9 @@ pub fn part(context: &Arc<Context>) -> Part {
     });
     let ready = {
         let sealed = sealed.clone();
-        Arc::new(move || match (sealed.store.is_settled(), sealed.keys.ready()) {
-            (true, ready) => ready,
-            (false, _) => Err("the first list of SealedSecrets has not arrived".to_owned()),
+        Arc::new(move || match sealed.stores.iter().all(|(_, store)| store.is_settled()) {
+            true => sealed.keys.ready(),
+            false => Err("the first list of SealedSecrets has not arrived".to_owned()),
         })
     };
     let on_secret = {
@@ -71,35 +73,59 @@ pub fn part(context: &Arc<Context>) -> Part {
     Part {
         driver: sealed.driver.clone(),
         reconciler: sealed.clone(),
-        tasks: vec![
-            Box::pin(watch_objects(sealed.clone())),
-            Box::pin(keys::watch_keys(context.clone(), sealed.keys.clone())),
-            Box::pin(keys::maintain(context.clone(), sealed.keys.clone())),
-            Box::pin(requeue_on_new_keys(sealed.clone())),
-        ],
+        tasks: tasks(&sealed),
         ready,
         on_secret: context.settings.sealing.repair.then(|| Box::new(on_secret) as _),
         routes: Some(http::routes(sealed)),
     }
 }
 
-async fn watch_objects(sealed: Arc<Sealed>) {
-    let scope = Scope { labels: sealed.context.settings.sealing.label_selector.clone(), ..sealed.context.scope() };
-    let on = {
-        let sealed = sealed.clone();
-        move |change: Change<'_, SealedSecret>| sealed.object_changed(&change)
-    };
+/// Where to watch: everywhere, or in the namespaces that were named.
+fn namespaces(context: &Context) -> BTreeSet<Option<String>> {
+    let additional = context.settings.sealing.additional_namespaces.iter().cloned().map(Some);
+    match &context.settings.watch_namespace {
+        Some(own) => additional.chain([Some(own.clone())]).collect(),
+        None => BTreeSet::from([None]),
+    }
+}
+
+fn tasks(sealed: &Arc<Sealed>) -> Vec<BoxFuture<'static, ()>> {
+    let context = &sealed.context;
+    let mut tasks: Vec<BoxFuture<'static, ()>> = vec![
+        Box::pin(keys::watch_keys(context.clone(), sealed.keys.clone())),
+        Box::pin(keys::maintain(context.clone(), sealed.keys.clone())),
+        Box::pin(requeue_on_new_keys(sealed.clone())),
+    ];
+    for (namespace, store) in &sealed.stores {
+        tasks.push(Box::pin(watch_objects(sealed.clone(), namespace.clone(), store.clone())));
+        // The operator itself watches the Secrets of its own scope; those of further namespaces are this kind's alone.
+        if *namespace != context.settings.watch_namespace && context.settings.sealing.repair {
+            tasks.push(Box::pin(watch_secrets(sealed.clone(), namespace.clone())));
+        }
+    }
+    tasks
+}
+
+async fn watch_objects(sealed: Arc<Sealed>, namespace: Option<String>, store: Arc<Store<SealedSecret>>) {
+    let scope = Scope { namespace, labels: sealed.context.settings.sealing.label_selector.clone() };
     let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
-    watch::objects(cluster, scope, sealed.store.clone(), on, stop).await;
+    let on = move |change: Change<'_, SealedSecret>| sealed.object_changed(&change);
+    watch::objects(cluster, scope, store, on, stop).await;
+}
+
+async fn watch_secrets(sealed: Arc<Sealed>, namespace: Option<String>) {
+    let scope = Scope { namespace, labels: String::new() };
+    let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
+    let on = move |change: Change<'_, SecretMeta>| sealed.secret_changed(&change);
+    watch::secrets(cluster, scope, Arc::default(), on, stop).await;
 }
 
 /// When the set of keys changes, everything that is not in force gets another chance at once.
 async fn requeue_on_new_keys(sealed: Arc<Sealed>) {
     let mut changes = sealed.keys.changes();
     while changes.changed().await.is_ok() {
-        for key in sealed.store.keys_where(|_, entry| !in_force(entry)) {
-            sealed.driver.add(key, Lane::Change);
-        }
+        let failed = sealed.stores.iter().flat_map(|(_, store)| store.keys_where(|_, entry| !in_force(entry)));
+        failed.for_each(|key| sealed.driver.add(key, Lane::Change));
     }
 }
 
@@ -112,6 +138,11 @@ fn in_force(entry: &Entry<SealedSecret>) -> bool {
 }
 
 impl Sealed {
+    fn object(&self, key: &ObjectKey) -> Option<Arc<Entry<SealedSecret>>> {
+        let mut stores = self.stores.iter();
+        stores.find(|(namespace, _)| namespace.as_ref().is_none_or(|own| *own == key.namespace))?.1.get(key)
+    }
+
     fn object_changed(&self, change: &Change<'_, SealedSecret>) {
         let key = change.key.clone();
         match (change.old, change.new) {
@@ -132,7 +163,7 @@ impl Sealed {
     }
 
     fn secret_changed(&self, change: &Change<'_, SecretMeta>) {
-        if self.store.get(change.key).is_none() {
+        if self.object(change.key).is_none() {
             return;
         }
         let version = change.new.and_then(|entry| entry.object.as_ref().ok()).map(|meta| &meta.resource_version);
@@ -304,7 +335,7 @@ fn finish_of(retry: Retry) -> Finish {
 impl Reconcile for Sealed {
     async fn reconcile(&self, key: &ObjectKey, _lane: Lane) -> Finish {
         self.metrics.requested();
-        let Some(entry) = self.store.get(key) else { return self.gone(key).await };
+        let Some(entry) = self.object(key) else { return self.gone(key).await };
         let object = match &entry.object {
             Ok(object) => object,
             Err(why) => {

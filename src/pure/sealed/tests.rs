@@ -238,6 +238,16 @@ fn the_hint_says_why() {
 }
 
 #[test]
+fn without_an_explanation_the_first_failure_ends_the_work_and_says_nothing() {
+    let wide = sealed(0, Scope::ClusterWide, "", "", "v");
+    let object = strict(json!({ "encryptedData": { "a": wide.clone(), "b": wide } }));
+    let options = UnsealOptions { deprecated_data: true, explain: false };
+    let error = open_entries(&object, &keys(&[0, 1]), &Hints::default(), options).err().expect("fails");
+    assert_eq!((error.to_string().as_str(), error.reason()), ("no key could decrypt secret (a)", "NoKey"));
+    assert!(!error.hint().contains("cluster-wide"), "{}", error.hint());
+}
+
+#[test]
 fn the_scope_of_the_template_has_no_say() {
     let wide = sealed(0, Scope::ClusterWide, "", "", "v");
     let annotations = json!({ "sealedsecrets.bitnami.com/cluster-wide": "true" });

@@ -25,7 +25,9 @@ use crate::pure::secret::SecretData;
 pub struct UnsealOptions {
     /// Whether the deprecated `spec.data` is opened; the incumbent's default is yes.
     pub deprecated_data: bool,
-    /// Whether a failure is explained. Never for a caller over HTTP: the explanation says what other scopes hold.
+    /// Whether every entry is attempted and failures are explained. Never for a caller over HTTP: the explanation says
+    /// what other scopes hold, and a body full of entries that no key opens would cost a private-key operation for each
+    /// entry and key. Without it the first failure ends the work.
     pub explain: bool,
 }
 
@@ -317,6 +319,9 @@ pub fn open_entries(
             match opener.open(entry, text) {
                 Ok(value) => drop(data.insert(entry.as_str(), value)),
                 Err(failure) => drop(failures.insert(entry.clone(), failure)),
+            }
+            if !options.explain && !failures.is_empty() {
+                break;
             }
         }
         if failures.is_empty() {
