@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
@@ -20,12 +20,14 @@ use crate::adapters::k8s::watch::{self, Change, Entry, SecretMeta, Store};
 use crate::adapters::k8s::{ApiError, secrets, status};
 use crate::pure::crd::external_secret::{ExternalSecret, ExternalSecretStatus};
 use crate::pure::desired::{ObservedSecret, SecretAction, WriteMode};
-use crate::pure::error::Explain;
+use crate::pure::error::{Explain, one_line};
 use crate::pure::external::decide::{
     Conclusion, Decision, Observed, Orphan, Outcome, Settlement, Synced, WriteFailure, conclude, decide, settle,
 };
+use crate::pure::external::templating::{self, SourceKind, Sources};
 use crate::pure::external::{self, ExternalError, Fetch, StoreId, ownership, store};
 use crate::pure::queue::{Finish, Lane, ObjectKey};
+use crate::pure::secret::Plaintext;
 
 use metrics::ExternalMetrics;
 
@@ -266,8 +268,38 @@ impl External {
         observed: &Observed<'_>,
         plan: &[Fetch],
     ) -> Result<Settlement, ExternalError> {
+        let sources = self.sources(key, es).await?;
         let answers = self.stores.fetch(&key.namespace, plan).await?;
-        settle(es, observed, external::collect(es, answers)?)
+        let now = Timestamp::now();
+        settle(es, observed, external::collect(es, answers, now)?, &sources, now)
+    }
+
+    /// The objects that keep templates, all of the ExternalSecret's own namespace.
+    async fn sources(&self, key: &ObjectKey, es: &ExternalSecret) -> Result<Sources, ExternalError> {
+        let mut found = Sources::new();
+        for source in templating::sources(es) {
+            let refuse = |error: &ApiError| ExternalError::Template {
+                place: "target.template.templateFrom".into(),
+                detail: one_line(&error.to_string()),
+            };
+            let cluster = &self.context.cluster;
+            let data = match source.kind {
+                SourceKind::Secret => {
+                    let secret = secrets::get(cluster, &key.namespace, &source.name).await.map_err(|e| refuse(&e))?;
+                    let missing = || ApiError::NotFound { what: format!("Secret {}/{}", key.namespace, source.name) };
+                    secret.ok_or_else(|| refuse(&missing()))?.data
+                }
+                SourceKind::ConfigMap => {
+                    let api: Api<ConfigMap> = Api::namespaced(cluster.client(), &key.namespace);
+                    let what = format!("ConfigMap {}/{}", key.namespace, source.name);
+                    let object = cluster.call(&what, api.get(&source.name)).await.map_err(|e| refuse(&e))?;
+                    let entries = object.data.unwrap_or_default().into_iter();
+                    entries.map(|(name, text)| (name, Plaintext::from(text))).collect()
+                }
+            };
+            found.insert(source, data);
+        }
+        Ok(found)
     }
 
     /// Writes the status, sends the warning, counts.

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::refresh::{self, Due};
+use super::templating::Sources;
 use super::{Collected, ExternalError, Fetch, Rendered, ownership, plan, render};
 use crate::pure::crd::external_secret::{
     CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, ReadyCondition, SecretName,
@@ -116,8 +117,14 @@ pub struct Settlement {
     pub missing: Vec<String>,
 }
 
-/// Decides what is written, from the values that were read.
-pub fn settle(es: &ExternalSecret, observed: &Observed<'_>, collected: Collected) -> Result<Settlement, ExternalError> {
+/// Decides what is written, from the values that were read. `sources` holds what `templating::sources` names.
+pub fn settle(
+    es: &ExternalSecret,
+    observed: &Observed<'_>,
+    collected: Collected,
+    sources: &Sources,
+    now: Timestamp,
+) -> Result<Settlement, ExternalError> {
     let (creation, deletion) = (es.spec.creation_policy(), es.spec.deletion_policy());
     let mut settlement = Settlement {
         action: SecretAction::Keep,
@@ -156,7 +163,7 @@ pub fn settle(es: &ExternalSecret, observed: &Observed<'_>, collected: Collected
         }
         _ => {}
     }
-    let Rendered { mut candidate, proof } = render(es, collected, observed.secret)?;
+    let Rendered { mut candidate, proof } = render(es, collected, observed.secret, sources, now)?;
     // The API server refuses new data in an immutable Secret: write the metadata, and say so.
     if let Some(live) = observed.secret.filter(|live| live.immutable == Some(true))
         && (!candidate.data.same_as(&live.data) || candidate.kind != live.kind)
@@ -427,7 +434,8 @@ mod tests {
         };
         let orphans =
             [Orphan { name: "old".into(), uid: "old-uid".into() }, Orphan { name: "db".into(), uid: "x".into() }];
-        settle(&es, &Observed { secret, orphans: &orphans }, collect(&es, vec![answer])?)
+        let collected = collect(&es, vec![answer], now())?;
+        settle(&es, &Observed { secret, orphans: &orphans }, collected, &Sources::new(), now())
     }
 
     fn action(settlement: &Result<Settlement, ExternalError>) -> String {

@@ -17,10 +17,13 @@ mod rewrite;
 mod select;
 mod spec;
 pub mod store;
+pub mod templating;
 pub mod vault;
 mod windows;
 
 use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
 
 pub use error::{ExternalError, StoreError};
 pub use render::{Rendered, render};
@@ -184,8 +187,8 @@ fn store_of(es: &ExternalSecret, place: &str, source: Option<&SourceRef>) -> Res
 }
 
 /// Turns the answers to [`plan`] into entries: properties, rewrites, names, decoding. An entry of `data` replaces one
-/// of `dataFrom`, and a later one of `dataFrom` an earlier one.
-pub fn collect(es: &ExternalSecret, answers: Vec<Answer>) -> Result<Collected, ExternalError> {
+/// of `dataFrom`, and a later one of `dataFrom` an earlier one. `now` is what templates of `rewrite` take for the present.
+pub fn collect(es: &ExternalSecret, answers: Vec<Answer>, now: Timestamp) -> Result<Collected, ExternalError> {
     let wanted = es.spec.data_from.len() + es.spec.data.len();
     if answers.len() != wanted {
         let detail = format!("{} answers for {wanted} references", answers.len());
@@ -196,7 +199,7 @@ pub fn collect(es: &ExternalSecret, answers: Vec<Answer>) -> Result<Collected, E
     for (index, (from, answer)) in es.spec.data_from.iter().zip(answers.by_ref()).enumerate() {
         let place = from_place(index, from.find.is_some());
         let Some(fetched) = present(es, &place, answer, &mut collected.missing)? else { continue };
-        for (name, value) in from_entries(&place, from, fetched)? {
+        for (name, value) in from_entries(&place, from, fetched, now)? {
             collected.data.insert(name, value);
         }
     }
@@ -261,6 +264,7 @@ fn from_entries(
     place: &str,
     from: &super::crd::external_secret::DataFrom,
     fetched: Fetched,
+    now: Timestamp,
 ) -> Result<SecretData, ExternalError> {
     let (conversion, decoding, null_bytes) = match (&from.extract, &from.find) {
         (Some(extract), _) => (extract.conversion_strategy, extract.decoding_strategy, extract.null_byte_policy),
@@ -274,7 +278,7 @@ fn from_entries(
     data = if from.rewrite.is_empty() {
         select::convert_names(place, conversion.unwrap_or_default(), data)?
     } else {
-        rewrite::apply(place, &from.rewrite, data)?
+        rewrite::apply(place, &from.rewrite, data, now)?
     };
     select::check_names(place, data)?
         .into_iter()
@@ -305,15 +309,26 @@ fn extracted(
 }
 
 /// The Secret that an ExternalSecret makes where there is no cluster: nothing there before, and no owner, since an
-/// owner is known by a UID that only the API server gives.
-pub fn assemble(es: &ExternalSecret, answers: Vec<Answer>) -> Result<(Candidate, Proof), ExternalError> {
-    let collected = collect(es, answers)?;
+/// owner is known by a UID that only the API server gives. `sources` holds what [`templating::sources`] names, and
+/// `now` is what templates take for the present.
+pub fn assemble_at(
+    es: &ExternalSecret,
+    answers: Vec<Answer>,
+    sources: &templating::Sources,
+    now: Timestamp,
+) -> Result<(Candidate, Proof), ExternalError> {
+    let collected = collect(es, answers, now)?;
     if collected.data.is_empty() {
         return Err(ExternalError::Nothing);
     }
-    let Rendered { mut candidate, proof } = render(es, collected, None)?;
+    let Rendered { mut candidate, proof } = render(es, collected, None, sources, now)?;
     candidate.owners.clear();
     Ok((candidate, proof))
+}
+
+/// [`assemble_at`] without objects that keep templates, and with templates that take 1970 for the present.
+pub fn assemble(es: &ExternalSecret, answers: Vec<Answer>) -> Result<(Candidate, Proof), ExternalError> {
+    assemble_at(es, answers, &templating::Sources::new(), Timestamp::UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -384,7 +399,7 @@ mod tests {
             value(r#"{"a":"4"}"#, Dialect::Vault),
             value(r#"{"p":{"q":"aGk="}}"#, Dialect::Vault),
         ];
-        let collected = collect(&es, answers).expect("collected");
+        let collected = collect(&es, answers, Timestamp::UNIX_EPOCH).expect("collected");
         assert_eq!(entries(&collected.data), pairs(&[("a", "1"), ("b", "hi"), ("c_d", "3"), ("x-a", "4")]));
     }
 
@@ -395,7 +410,7 @@ mod tests {
                 "secretStoreRef": {"name": "s"}, "target": {"deletionPolicy": policy},
                 "data": [{"secretKey": "a", "remoteRef": {"key": "k"}}, {"secretKey": "b", "remoteRef": {"key": "l"}}],
             }));
-            let collected = collect(&es, vec![missing(), value("v", Dialect::Aws)]);
+            let collected = collect(&es, vec![missing(), value("v", Dialect::Aws)], Timestamp::UNIX_EPOCH);
             assert_eq!(collected.as_ref().ok().map(|c| c.missing.len()), want, "{policy}");
             if let Err(error) = collected {
                 assert_eq!(error.to_string(), "spec.data[0]: SecretStore \"s\" has no \"k\"");
@@ -409,13 +424,15 @@ mod tests {
         let es = external_secret(serde_json::json!({
             "secretStoreRef": {"name": "s"}, "dataFrom": [{"extract": {"key": "k"}}],
         }));
-        let error = collect(&es, vec![value("hunter2", Dialect::Aws)]).err().expect("refused");
+        let error = collect(&es, vec![value("hunter2", Dialect::Aws)], Timestamp::UNIX_EPOCH).err().expect("refused");
         assert_eq!(error.to_string(), "spec.dataFrom[0].extract: \"k\" is not a JSON object");
         let es = external_secret(serde_json::json!({
             "secretStoreRef": {"name": "s"},
             "data": [{"secretKey": "a", "remoteRef": {"key": "k", "property": "p"}}],
         }));
-        let error = collect(&es, vec![value(r#"{"q":"hunter2"}"#, Dialect::Aws)]).err().expect("refused");
+        let error = collect(&es, vec![value(r#"{"q":"hunter2"}"#, Dialect::Aws)], Timestamp::UNIX_EPOCH)
+            .err()
+            .expect("refused");
         assert_eq!(error.to_string(), "spec.data[0]: \"k\" has no property \"p\"");
     }
 

@@ -1,9 +1,10 @@
 //! The Secret that an ExternalSecret makes of its values and of the Secret that is there.
 
-use std::collections::BTreeMap;
+use k8s_openapi::jiff::Timestamp;
 
+use super::templating::{self, Sources};
 use super::{Collected, ExternalError, gohash, ownership};
-use crate::pure::crd::external_secret::{CreationPolicy, ExternalSecret, Template, TemplateMergePolicy};
+use crate::pure::crd::external_secret::{CreationPolicy, ExternalSecret};
 use crate::pure::desired::{Candidate, ObservedSecret, Proof};
 use crate::pure::secret::SecretData;
 
@@ -17,11 +18,14 @@ pub struct Rendered {
 
 /// Lays the values out. What the ExternalSecret held before in the Secret is taken away first, so that entries and
 /// labels that are no longer made disappear; what others hold stays (except entries under Owner and Orphan, which own
-/// all of `data`). An existing Secret with `target.immutable` keeps entries and metadata as they are.
+/// all of `data`). `sources` holds what [`templating::sources`] names, and `now` is what templates take for the
+/// present. An existing Secret with `target.immutable` keeps entries and metadata as they are.
 pub fn render(
     es: &ExternalSecret,
     collected: Collected,
     existing: Option<&ObservedSecret>,
+    sources: &Sources,
+    now: Timestamp,
 ) -> Result<Rendered, ExternalError> {
     let owners = ownership::owners(es, existing)?;
     let name = es.metadata.name.as_deref().unwrap_or_default();
@@ -47,7 +51,7 @@ pub fn render(
         if matches!(es.spec.creation_policy(), CreationPolicy::Owner | CreationPolicy::Orphan) {
             candidate.data = SecretData::new();
         }
-        lay_out(es, values, &mut candidate)?;
+        lay_out(es, values, sources, now, &mut candidate)?;
     }
     if es.spec.creation_policy() == CreationPolicy::Owner {
         candidate.labels.insert(ownership::LABEL_OWNER.into(), ownership::owner_label(es));
@@ -59,47 +63,20 @@ pub fn render(
     Ok(Rendered { candidate, proof })
 }
 
-fn lay_out(es: &ExternalSecret, values: SecretData, candidate: &mut Candidate) -> Result<(), ExternalError> {
-    let Some(template) = es.spec.template() else {
-        candidate.labels.extend(es.metadata.labels.clone().unwrap_or_default());
-        candidate.annotations.extend(es.metadata.annotations.clone().unwrap_or_default());
-        candidate.data = merged(std::mem::take(&mut candidate.data), values);
-        return Ok(());
-    };
-    if let Some(kind) = template.kind.as_deref().filter(|kind| !kind.is_empty()) {
-        candidate.kind = kind.to_owned();
+fn lay_out(
+    es: &ExternalSecret,
+    values: SecretData,
+    sources: &Sources,
+    now: Timestamp,
+    candidate: &mut Candidate,
+) -> Result<(), ExternalError> {
+    if let Some(template) = es.spec.template() {
+        return templating::apply(template, values, sources, now, candidate);
     }
-    if has_templates(template) {
-        return Err(ExternalError::Unsupported { what: "target.template with template text".into() });
-    }
-    if let Some(metadata) = &template.metadata {
-        candidate.labels.extend(metadata.labels.clone());
-        candidate.annotations.extend(metadata.annotations.clone());
-        let new = metadata.finalizers.iter().filter(|name| !candidate.finalizers.contains(name)).cloned();
-        let new: Vec<String> = new.collect();
-        candidate.finalizers.extend(new);
-    }
-    candidate.data = merged(std::mem::take(&mut candidate.data), values);
-    Ok(())
-}
-
-fn has_templates(template: &Template) -> bool {
-    let is_template = |map: &BTreeMap<String, String>| map.values().any(|value| value.contains("{{"));
-    let metadata = template.metadata.as_ref();
-    template.data.as_ref().is_some_and(|data| !data.is_empty())
-        || !template.template_from.is_empty()
-        || metadata.is_some_and(|metadata| is_template(&metadata.labels) || is_template(&metadata.annotations))
-}
-
-/// Whether the values that were read are entries beside what the template makes.
-#[allow(dead_code, reason = "used once templates are rendered")]
-fn keeps_values(template: &Template) -> bool {
-    template.merge_policy == Some(TemplateMergePolicy::Merge) || !has_templates(template)
-}
-
-fn merged(mut base: SecretData, values: SecretData) -> SecretData {
+    candidate.labels.extend(es.metadata.labels.clone().unwrap_or_default());
+    candidate.annotations.extend(es.metadata.annotations.clone().unwrap_or_default());
     for (name, value) in values {
-        base.insert(name, value);
+        candidate.data.insert(name, value);
     }
-    base
+    Ok(())
 }

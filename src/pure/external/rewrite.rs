@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::jiff::Timestamp;
 use regex::RegexBuilder;
 use zeroize::Zeroizing;
 
 use super::ExternalError;
 use super::json::{self, Kind};
+use super::templating::{self, with_environment};
 use crate::pure::crd::external_secret::{
     MergeConflict, MergePriority, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp,
 };
@@ -17,15 +19,24 @@ const PATTERN_BYTES: usize = 1024 * 1024;
 
 /// Applies all operations. Two entries that get the same name are taken in the order of their old names, and the last
 /// one stays (External Secrets Operator takes them in random order).
-pub(super) fn apply(place: &str, steps: &[Rewrite], mut data: SecretData) -> Result<SecretData, ExternalError> {
+pub(super) fn apply(
+    place: &str,
+    steps: &[Rewrite],
+    mut data: SecretData,
+    now: Timestamp,
+) -> Result<SecretData, ExternalError> {
     for (index, step) in steps.iter().enumerate() {
         let place = format!("{place}: rewrite[{index}]");
         data = match step {
             Rewrite { regexp: Some(regexp), .. } => by_pattern(place, regexp, data)?,
             Rewrite { merge: Some(operation), .. } => merge(place, operation, data)?,
-            Rewrite { transform: Some(_), .. } => {
-                return Err(ExternalError::Unsupported { what: format!("{place}.transform") });
-            }
+            Rewrite { transform: Some(transform), .. } => with_environment(now, |environment| {
+                let renamed = |(name, value): (String, Plaintext)| {
+                    let name = templating::transform(&place, &transform.template, &name, environment)?;
+                    Ok((name, value))
+                };
+                data.into_iter().map(renamed).collect::<Result<SecretData, ExternalError>>()
+            })?,
             Rewrite { .. } => data,
         };
     }
@@ -109,7 +120,7 @@ mod tests {
     fn run(steps: serde_json::Value, data: &[(&str, &str)]) -> Result<Vec<(String, String)>, String> {
         let steps: Vec<Rewrite> = serde_json::from_value(steps).expect("steps");
         let data = data.iter().map(|(k, v)| ((*k).to_owned(), Plaintext::from((*v).to_owned()))).collect();
-        let data = apply("p", &steps, data).map_err(|e| e.to_string())?;
+        let data = apply("p", &steps, data, Timestamp::UNIX_EPOCH).map_err(|e| e.to_string())?;
         Ok(data.iter().map(|(k, v)| (k.to_owned(), v.expose_str().unwrap_or("?").to_owned())).collect())
     }
 
@@ -125,6 +136,10 @@ mod tests {
         assert_eq!(run(steps, &[("/app/a-b", "1"), ("x", "2")]), ok(&[("a_b", "1"), ("x", "2")]));
         let same = serde_json::json!([{"regexp": {"source": ".*", "target": "k"}}]);
         assert_eq!(run(same, &[("a", "1"), ("b", "2")]).map(|d| d.len()), Ok(1));
+        let transform = serde_json::json!([{"transform": {"template": "{{ .value | upper | replace \"-\" \"_\" }}"}}]);
+        assert_eq!(run(transform, &[("a-b", "1"), ("c", "2")]), ok(&[("A_B", "1"), ("C", "2")]));
+        let broken = serde_json::json!([{"transform": {"template": "{{ .value | nothing }}"}}]);
+        assert!(run(broken, &[("a", "hunter2")]).is_err_and(|text| !text.contains("hunter2")));
         let bad = serde_json::json!([{"regexp": {"source": "(", "target": ""}}]);
         assert_eq!(run(bad, &[]), Err("p: rewrite[0]: source is not a regular expression".into()));
         let huge = serde_json::json!([{"regexp": {"source": "(x{1000}){1000}", "target": ""}}]);
