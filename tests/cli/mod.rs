@@ -1,3 +1,4 @@
 //! Tests of the command line against the tools that it answers for.
 
 mod kubeseal;
+mod sops;

@@ -7,7 +7,7 @@ use super::args::{DecryptArgs, EncryptArgs, FilestatusArgs, Global, Types};
 use super::failure::{Failure, code};
 use super::{files, keys};
 use crate::pure::format::place::{self, Step};
-use crate::pure::format::{self, Branch, Format, Indent, Item, Layout, Node, Scalar, Value};
+use crate::pure::format::{self, Branch, Format, FormatError, Indent, Item, Layout, Node, Scalar, Value};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, Opened, SopsError};
 
@@ -109,7 +109,9 @@ pub fn filestatus(args: &FilestatusArgs) -> Outcome {
     let format = files::format(args.input_type.as_deref(), &input.name);
     let carrier = if format == Format::Binary { Format::Json } else { format };
     if format != Format::Binary {
-        format::parse(input.bytes.expose(), carrier).map_err(|error| Failure::of(&input.name, &error.into(), ""))?;
+        let generic =
+            |error: FormatError| Failure { code: code::GENERIC, ..Failure::of(&input.name, &error.into(), "") };
+        format::parse(input.bytes.expose(), carrier).map_err(generic)?;
     }
     let encrypted = sops::is_sops(input.bytes.expose(), format);
     files::to_stdout(&Plaintext::from(format!("{{\"encrypted\":{encrypted}}}\n")))?;

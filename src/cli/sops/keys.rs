@@ -133,7 +133,9 @@ fn config_folder(home: PathBuf) -> PathBuf {
 
 /// Reads an encrypted file.
 pub fn parse(input: &files::Input, format: Format) -> Result<Document, Failure> {
-    sops::parse(input.bytes.expose(), format).map_err(|error| Failure::of(&input.name, &error, ""))
+    // SOPS has no code of its own for an encrypted file that does not parse.
+    let generic = |error| Failure { code: code::GENERIC, ..Failure::of(&input.name, &error, "") };
+    sops::parse(input.bytes.expose(), format).map_err(generic)
 }
 
 /// Opens a file with the keys of the user.

@@ -180,19 +180,19 @@ impl Editor<'_> {
         if node.layout.alias {
             return Err(PathError::Alias);
         }
-        if let (Value::Scalar(_), Value::Scalar(_), None) = (&node.value, &value.value, &node.tag) {
-            if !node.span.is_empty() || self.tree.format != Format::Yaml {
-                let node = Node { changed: true, value: value.value, ..node.duplicate() };
-                let entry = Entry { key: String::new(), key_span: node.span.clone(), value: node };
-                let branch = Branch {
-                    items: vec![Item::Entry(entry)],
-                    span: self.branch.span.clone(),
-                    duplicate: None,
-                    ..*self.branch
-                };
-                let edits = splice::changes(&branch, self.source, self.tree.format, splice::Aliases::Keep);
-                return edits.ok().and_then(|mut edits| edits.pop()).ok_or(PathError::Value);
-            }
+        if let (Value::Scalar(_), Value::Scalar(_), None) = (&node.value, &value.value, &node.tag)
+            && (!node.span.is_empty() || self.tree.format != Format::Yaml)
+        {
+            let node = Node { changed: true, value: value.value, ..node.duplicate() };
+            let entry = Entry { key: String::new(), key_span: node.span.clone(), value: node };
+            let branch = Branch {
+                items: vec![Item::Entry(entry)],
+                span: self.branch.span.clone(),
+                duplicate: None,
+                ..*self.branch
+            };
+            let edits = splice::changes(&branch, self.source, self.tree.format, splice::Aliases::Keep);
+            return edits.ok().and_then(|mut edits| edits.pop()).ok_or(PathError::Value);
         }
         if node.layout.flow || self.tree.format == Format::Json {
             return Ok(Edit { span: node.span.clone(), text: self.inline(&value)? });

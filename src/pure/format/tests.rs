@@ -111,12 +111,12 @@ fn removal_leaves_the_rest_alone() {
 fn formats_print_what_they_can_hold() {
     let text = "# c\na: 1\nb:\n  - x\n  - y: true\n    z: []\n  - - q\ns: \"1\"\nm: |\n  l1\n  l2\n";
     let tree = parse(text.as_bytes(), Format::Yaml).expect("parses");
-    let yaml = emit(&tree.branches, Format::Yaml).ok().expect("prints");
+    let yaml = emit(&tree.branches, Format::Yaml).expect("prints");
     assert_eq!(
         yaml.expose_str(),
         Some("# c\na: 1\nb:\n    - x\n    - \"y\": true\n      z: []\n    - - q\ns: \"1\"\nm: |\n    l1\n    l2\n")
     );
-    let json = emit(&tree.branches, Format::Json).ok().expect("prints");
+    let json = emit(&tree.branches, Format::Json).expect("prints");
     assert_eq!(
         json.expose_str(),
         Some(
@@ -128,7 +128,7 @@ fn formats_print_what_they_can_hold() {
         Some(EmitError::Nested { format: Format::Dotenv, entry: "b".into() })
     );
     let flat = parse(b"a: 1.5\nb: 1.0\nc: true\nd: \"x\\ny\"\n", Format::Yaml).expect("parses");
-    let env = emit(&flat.branches, Format::Dotenv).ok().expect("prints");
+    let env = emit(&flat.branches, Format::Dotenv).expect("prints");
     assert_eq!(env.expose_str(), Some("a=1.5\nb=1.0\nc=true\nd=x\\ny\n"));
 }
 
@@ -200,7 +200,7 @@ mod properties {
             }
         }
         let Ok(mut tree) = parse(text, format) else { return };
-        let before = emit(&tree.branches, Format::Yaml).ok().expect("prints");
+        let before = emit(&tree.branches, Format::Yaml).expect("prints");
         let mut whole = Vec::new();
         for branch in &mut tree.branches {
             mark(&mut branch.items);
@@ -209,7 +209,7 @@ mod properties {
         }
         let again =
             parse(&whole, format).unwrap_or_else(|error| panic!("{error}: {:?}", String::from_utf8_lossy(&whole)));
-        let after = emit(&again.branches, Format::Yaml).ok().expect("prints");
+        let after = emit(&again.branches, Format::Yaml).expect("prints");
         assert_eq!(before.expose_str(), after.expose_str(), "{:?}", String::from_utf8_lossy(&whole));
     }
 
@@ -235,7 +235,7 @@ mod properties {
             let entry = |key: &str, node| Item::Entry(Entry { key: key.into(), key_span: 0..0, value: node });
             let flat = Branch::of_items(0..0, vec![entry("k", node.duplicate())]);
             for format in [Format::Yaml, Format::Json] {
-                let out = emit(std::slice::from_ref(&flat), format).ok().expect("prints");
+                let out = emit(std::slice::from_ref(&flat), format).expect("prints");
                 let back = parse(out.expose(), format).expect("parses");
                 match &back.branches[0].entry("k").expect("there").value.value {
                     Value::Scalar(Scalar::Text(read)) => prop_assert_eq!(read.expose_str(), Some(text.as_str())),

@@ -248,17 +248,17 @@ mod tests {
     #[test]
     fn wraps_and_unwraps() {
         let ((secret, public), (other, _)) = (identity(), identity());
-        let recipient = Recipient::parse(&public).ok().expect("parses");
+        let recipient = Recipient::parse(&public).expect("parses");
         let enc = recipient.wrap(&Plaintext::new(vec![7; 32])).expect("wraps");
         assert!(enc.starts_with("-----BEGIN AGE ENCRYPTED FILE-----\n") && enc.ends_with("-----\n"), "{enc}");
         let text = format!("# comment\n\n{other} {secret}\n");
-        let known = Identities::parse(&text, "test").ok().expect("parses");
+        let known = Identities::parse(&text, "test").expect("parses");
         assert_eq!(known.len(), 2);
         let crlf = format!("  {}\r\n", enc.trim_end().replace('\n', "\r\n"));
         for enc in [enc.as_str(), crlf.as_str(), enc.trim_end()] {
             assert_eq!(known.unwrap(&public, enc).ok().map(|p| p.expose().to_vec()), Some(vec![7; 32]));
         }
-        let wrong = Identities::parse(&other, "test").ok().expect("parses");
+        let wrong = Identities::parse(&other, "test").expect("parses");
         assert_eq!(wrong.unwrap(&public, &enc).err(), Some(UnwrapError::NoMatch { tried: 1 }));
         assert_eq!(known.unwrap(&public, "garbage").err(), Some(UnwrapError::Damaged));
         assert_eq!(Identities::new().unwrap(&public, &enc).err(), Some(UnwrapError::NoIdentity));
@@ -273,12 +273,12 @@ mod tests {
         let text = std::fs::read_to_string(folder).expect("readable");
         let public =
             text.lines().find_map(|line| line.strip_prefix("# public key: ")).expect("a comment of age-keygen");
-        let recipient = Recipient::parse(public).ok().expect("parses");
+        let recipient = Recipient::parse(public).expect("parses");
         let enc = recipient.wrap(&Plaintext::new(vec![9; 33])).expect("wraps");
-        let known = Identities::parse(&text, "test").ok().expect("parses");
+        let known = Identities::parse(&text, "test").expect("parses");
         assert_eq!(known.unwrap(public, &enc).ok().map(|p| p.expose().to_vec()), Some(vec![9; 33]));
         let (secret, _) = identity();
-        let wrong = Identities::parse(&secret, "test").ok().expect("parses");
+        let wrong = Identities::parse(&secret, "test").expect("parses");
         assert_eq!(wrong.unwrap(public, &enc).err(), Some(UnwrapError::NoMatch { tried: 1 }));
         assert!(Recipient::parse(&public.to_uppercase()).is_err());
         assert!(Recipient::parse(public.get(..200).expect("long")).is_err());

@@ -133,6 +133,4 @@ pub(super) fn check(tree: &Tree) -> Result<(), SopsError> {
 }
 
 #[cfg(test)]
-mod seal_tests;
-#[cfg(test)]
 mod tests;

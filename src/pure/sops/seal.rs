@@ -316,10 +316,10 @@ impl Visit for Sealer<'_> {
             return Ok(None);
         }
         let text = self.encrypt(comment.text.expose(), "comment", &place.aad())?;
-        if let Selector::UnencryptedCommentRegex(pattern) = &self.selector {
-            if pattern.is_match(text.as_bytes()) {
-                return Err(SopsError::CommentMatches);
-            }
+        if let Selector::UnencryptedCommentRegex(pattern) = &self.selector
+            && pattern.is_match(text.as_bytes())
+        {
+            return Err(SopsError::CommentMatches);
         }
         Ok(Some(CommentLeaf { text: Plaintext::from(text), element: place.in_list }))
     }
@@ -485,3 +485,6 @@ fn same_values(left: &[Branch], right: &[Branch]) -> bool {
     }
     left.len() == right.len() && left.iter().zip(right).all(|(a, b)| items(&a.items, &b.items))
 }
+
+#[cfg(test)]
+mod tests;

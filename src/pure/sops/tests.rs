@@ -14,7 +14,7 @@ fn identities(files: &[&str]) -> Identities {
     let mut all = Identities::new();
     for file in files {
         let text = fs::read_to_string(vectors().join(file)).expect("readable");
-        all.extend(Identities::parse(&text, file).ok().expect("identities"));
+        all.extend(Identities::parse(&text, file).expect("identities"));
     }
     all
 }
@@ -206,7 +206,7 @@ fn wrong_keys_are_reported_per_group_and_key() {
     let secrets: Vec<&str> = keys.lines().filter(|line| line.starts_with("AGE-")).collect();
     let with = |picks: &[usize]| {
         let text: Vec<&str> = picks.iter().map(|pick| secrets[*pick]).collect();
-        let identities = Identities::parse(&text.join("\n"), "picked").ok().expect("parses");
+        let identities = Identities::parse(&text.join("\n"), "picked").expect("parses");
         open(&document, &identities).map(|_| ()).map_err(|error| error.to_string())
     };
     for picks in [[0, 1], [2, 0], [1, 2]] {

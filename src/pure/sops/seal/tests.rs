@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::*;
+use super::super::*;
 use crate::pure::format::{Format, FormatError};
 use crate::pure::keys::age::Identities;
 use crate::pure::keys::{DataKey, KeyRef};
@@ -91,10 +91,9 @@ fn every_format_seals_and_opens_to_the_same_bytes() {
     ] {
         let sealed = seal_text(text, format, &plan(None)).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert!(is_sops(sealed.as_bytes(), format), "{sealed}");
-        let without_note = text.replace(" ; note", " ; note").replace("\\u003c", "<");
         assert_eq!(
             open_text(&sealed, format).replace("\\u003c\\u0026\\u003e", "<&>").trim_end(),
-            without_note.trim_end(),
+            text.trim_end(),
             "{sealed}"
         );
     }
@@ -143,12 +142,8 @@ fn bad_input_is_refused() {
     assert_eq!(error, Some(SopsError::OneDocument { target: Format::Json, documents: 2 }));
 }
 
-/// Lines of `new` that are not in `old` at their place.
-fn changed_lines<'t>(old: &'t str, new: &'t str) -> Vec<&'t str> {
-    similar_lines(old, new)
-}
-
-fn similar_lines<'t>(old: &str, new: &'t str) -> Vec<&'t str> {
+/// Lines of `new` that `old` does not have.
+fn changed_lines<'t>(old: &str, new: &'t str) -> Vec<&'t str> {
     let known: std::collections::HashSet<&str> = old.lines().collect();
     new.lines().filter(|line| !known.contains(line)).collect()
 }
@@ -157,7 +152,7 @@ fn similar_lines<'t>(old: &str, new: &'t str) -> Vec<&'t str> {
 fn an_edit_touches_its_value_the_mac_and_the_time() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sops");
     let text = fs::read_to_string(folder.join("keys.txt")).expect("readable");
-    let known = Identities::parse(&text, "keys.txt").ok().expect("parses");
+    let known = Identities::parse(&text, "keys.txt").expect("parses");
     for (path, from, to) in [
         ("default/yaml/encrypted.yaml", "goes dark", "goes elsewhere"),
         ("stream/yaml/encrypted.yaml", "two", "three"),

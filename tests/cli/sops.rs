@@ -1,0 +1,427 @@
+//! `latchwork sops` beside the real sops, in both directions.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use latchwork::pure::format::{self, Branch, Format, Item, Scalar, Value};
+
+use crate::rig::process::{self, Ran, run, run_ok};
+use crate::rig::{scratch, tools};
+
+const INPUTS: [&str; 8] =
+    ["all.yaml", "stream.yaml", "comments.yaml", "all.json", "all.env", "all.ini", "all.bin", "empty.bin"];
+
+const SELECTORS: [&[&str]; 8] = [
+    &[],
+    &["--encrypted-regex", "^(password|key_.*|list)$"],
+    &["--unencrypted-regex", "^(metadata|global)$"],
+    &["--encrypted-suffix", "_secret"],
+    &["--unencrypted-suffix", "_secret"],
+    &["--mac-only-encrypted", "--encrypted-regex", "pass"],
+    &["--encrypted-comment-regex", "sops:mark"],
+    &["--unencrypted-comment-regex", "sops:mark"],
+];
+
+fn vectors() -> PathBuf {
+    tools::repository().join("tests/vectors/sops")
+}
+
+fn prepared(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments).env("SOPS_AGE_KEY_FILE", vectors().join("keys.txt")).env("HOME", scratch::dir("home"));
+    for name in ["XDG_CONFIG_HOME", "SOPS_AGE_KEY", "SOPS_CONFIG", "SOPS_AGE_RECIPIENTS", "SOPS_EDITOR", "EDITOR"] {
+        command.env_remove(name);
+    }
+    command.env("SOPS_DISABLE_VERSION_CHECK", "1");
+    command
+}
+
+fn theirs(arguments: &[&str]) -> Command {
+    prepared(process::command(tools::path("sops")), arguments)
+}
+
+/// The program under the name `sops`, as a user's script calls it.
+fn ours(arguments: &[&str]) -> Command {
+    let link = scratch::dir("bin").join("sops");
+    symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
+    prepared(process::command(link), arguments)
+}
+
+type Program = fn(&[&str]) -> Command;
+const BOTH: [(&str, Program); 2] = [("sops", theirs), ("latchwork", ours)];
+
+/// Recipients of the three identities of `keys.txt`.
+fn recipients() -> Vec<String> {
+    let mut convert = process::command(tools::path("age-keygen"));
+    convert.arg("-y").arg(vectors().join("keys.txt"));
+    run_ok(convert, b"").lines().map(str::to_owned).collect()
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn format_of(name: &str) -> Format {
+    Format::of_path(name)
+}
+
+/// Types and values in document order.
+fn values(bytes: &[u8], format: Format) -> Vec<String> {
+    fn walk(items: &[Item], path: &str, out: &mut Vec<String>) {
+        for item in items {
+            let (path, node) = match item {
+                Item::Comment(_) => continue,
+                Item::Entry(entry) => (format!("{path}/{}", entry.key), &entry.value),
+                Item::Element(element) => (format!("{path}/-"), &element.value),
+            };
+            match &node.value {
+                Value::Map(items) | Value::List(items) => walk(items, &path, out),
+                Value::Scalar(scalar) => out.push(format!("{path} {}", show(scalar))),
+            }
+        }
+    }
+    fn show(scalar: &Scalar) -> String {
+        match scalar {
+            Scalar::Null => "null".into(),
+            Scalar::Bool(value) => value.to_string(),
+            Scalar::Int(value) => value.to_string(),
+            Scalar::Unsigned(value) => value.to_string(),
+            Scalar::Float(value) => value.to_string(),
+            Scalar::Time(value) => value.clone(),
+            Scalar::Text(text) => format!("{:?}", String::from_utf8_lossy(text.expose())),
+        }
+    }
+    let tree = format::parse(bytes, format).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(bytes)));
+    let mut out = Vec::new();
+    tree.branches.iter().for_each(|branch: &Branch| walk(&branch.items, "", &mut out));
+    out
+}
+
+/// Encrypts with `encrypt`, decrypts with `decrypt`, compares with what the real sops makes of its own.
+fn both_ways(encrypt: Program, decrypt: Program, label: &str) {
+    let recipient = recipients().remove(0);
+    for input in INPUTS {
+        let plain = vectors().join("plain").join(input);
+        let format = format_of(input);
+        for selector in SELECTORS {
+            let what = format!("{label}: {input} {selector:?}");
+            // The real sops takes these two in the old style only, and the global flag before the verb.
+            let old = selector.iter().any(|flag| flag.contains("comment-regex") || flag.contains("mac-only"));
+            let mut arguments = vec!["--age", &recipient];
+            arguments.extend(selector.iter().copied());
+            if old {
+                arguments.insert(0, "--encrypt");
+            } else {
+                arguments.insert(0, "encrypt");
+            }
+            let plain_path = text(&plain);
+            arguments.push(&plain_path);
+            let sealed = run_raw(encrypt(&arguments), b"");
+            let sealed_text = String::from_utf8(sealed.clone()).expect("text");
+            assert!(sealed_text.contains("ENC[AES256_GCM"), "{what}");
+            let file = scratch::file(input, &sealed);
+            let opened = run_raw(decrypt(&["decrypt", &text(&file)]), b"");
+            if format == Format::Binary {
+                assert_eq!(opened, fs::read(&plain).expect("readable"), "{what}");
+                continue;
+            }
+            let expected = run_raw(theirs(&["decrypt", &text(&file)]), b"");
+            assert_eq!(values(&opened, format), values(&expected, format), "{what}");
+            assert!(!String::from_utf8_lossy(&opened).contains("ENC["), "{what}");
+        }
+    }
+}
+
+fn run_raw(mut command: Command, input: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let shown = format!("{command:?}");
+    let mut child = command.spawn().expect("starts");
+    let _ = child.stdin.take().expect("piped").write_all(input);
+    let output = child.wait_with_output().expect("own child");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}: {}\n{stderr}", output.status);
+    assert!(!stderr.contains("possibly unencrypted comment"), "{shown}: {stderr}");
+    output.stdout
+}
+
+#[test]
+fn what_we_encrypt_opens_with_sops() {
+    both_ways(ours, theirs, "ours to theirs");
+}
+
+#[test]
+fn what_sops_encrypts_opens_with_us() {
+    both_ways(theirs, ours, "theirs to ours");
+}
+
+/// A copy of a vector, to change in place.
+fn copy(vector: &str) -> PathBuf {
+    let path = vectors().join(vector);
+    scratch::file(&path.file_name().expect("named").to_string_lossy(), fs::read(&path).expect("readable"))
+}
+
+fn changed_lines(old: &str, new: &str) -> usize {
+    let known: std::collections::HashSet<&str> = old.lines().collect();
+    new.lines().filter(|line| !known.contains(line)).count()
+}
+
+#[test]
+fn set_and_unset_touch_one_value_and_sops_reads_the_result() {
+    for (vector, index, value, lines) in [
+        ("default/yaml/encrypted.yaml", r#"["stringData"]["password"]"#, r#""new""#, 3),
+        ("stream/yaml/encrypted.yaml", r#"["list"][1]"#, r#""new""#, 7),
+        ("default/yaml/encrypted.yaml", r#"["values"]["added"]"#, r#"{"a": [1, "x"]}"#, 6),
+        ("default/json/encrypted.json", r#"["map"]["added"]"#, r#""new""#, 4),
+        ("default/dotenv/encrypted.env", r#"["PASSWORD"]"#, r#""new""#, 3),
+        ("default/ini/encrypted.ini", r#"["section"]["password"]"#, r#""new""#, 3),
+    ] {
+        let file = copy(vector);
+        let old = fs::read_to_string(&file).expect("readable");
+        run_ok(ours(&["set", &text(&file), index, value]), b"");
+        let new = fs::read_to_string(&file).expect("readable");
+        assert_eq!(changed_lines(&old, &new), lines, "{vector} {index}\n{new}");
+        let theirs_now = run_ok(theirs(&["decrypt", &text(&file)]), b"");
+        assert_eq!(
+            run_ok(ours(&["decrypt", "--extract", index, &text(&file)]), b""),
+            run_ok(theirs(&["decrypt", "--extract", index, &text(&file)]), b""),
+            "{vector} {index}"
+        );
+        assert!(!theirs_now.contains("ENC["), "{theirs_now}");
+        // Once more: nothing changes, so nothing is written.
+        run_ok(ours(&["set", &text(&file), index, value]), b"");
+        assert_eq!(fs::read_to_string(&file).expect("readable"), new, "{vector} {index}");
+        run_ok(ours(&["unset", &text(&file), index]), b"");
+        run_ok(theirs(&["decrypt", &text(&file)]), b"");
+        let missing = run(ours(&["decrypt", "--extract", index, &text(&file)]), b"");
+        assert!(index.ends_with("[1]") || missing.status.code() == Some(1), "{vector} {index}");
+        let again = run(ours(&["unset", &text(&file), r#"["no"]["such"]"#]), b"");
+        assert_eq!(again.status.code(), Some(1));
+        run_ok(ours(&["unset", "--idempotent", &text(&file), r#"["no"]["such"]"#]), b"");
+    }
+    let file = copy("default/yaml/encrypted.yaml");
+    run_ok(ours(&["set", "--value-stdin", &text(&file), r#"["kind"]"#]), b"\"from stdin\"");
+    let value = scratch::file("value.json", "\"from a file\"");
+    run_ok(ours(&["set", "--value-file", &text(&file), r#"["apiVersion"]"#, &text(&value)]), b"");
+    assert_eq!(run_ok(theirs(&["decrypt", "--extract", r#"["kind"]"#, &text(&file)]), b""), "from stdin");
+    assert_eq!(run_ok(theirs(&["decrypt", "--extract", r#"["apiVersion"]"#, &text(&file)]), b""), "from a file");
+}
+
+#[test]
+fn rotation_and_updatekeys_keep_the_file_and_change_the_keys() {
+    let known = recipients();
+    for vector in [
+        "default/yaml/encrypted.yaml",
+        "default/json/encrypted.json",
+        "default/ini/encrypted.ini",
+        "default/dotenv/encrypted.env",
+        "default/binary/encrypted.bin",
+        "groups/yaml/encrypted.yaml",
+        "stream/yaml/encrypted.yaml",
+    ] {
+        let file = copy(vector);
+        let plain = run_raw(theirs(&["decrypt", &text(&file)]), b"");
+        let first = fs::read_to_string(&file).expect("readable");
+        run_ok(ours(&["rotate", "-i", "--add-age", &known[1], &text(&file)]), b"");
+        let rotated = fs::read_to_string(&file).expect("readable");
+        assert_ne!(first, rotated);
+        assert!(rotated.contains(&known[1]), "{rotated}");
+        assert_eq!(run_raw(theirs(&["decrypt", &text(&file)]), b""), plain, "{vector}");
+        if vector.starts_with("groups") {
+            continue;
+        }
+        let rules = format!("creation_rules:\n  - age: {},{}\n", known[1], known[2]);
+        let config = scratch::file(".sops.yaml", rules);
+        let ran = run(ours(&["--config", &text(&config), "updatekeys", "-y", &text(&file)]), b"");
+        assert!(ran.status.success(), "{}", ran.stderr);
+        let report = format!("+++ {}\n--- {}\n", known[2], known[0]);
+        assert!(ran.stdout.contains(&report), "{}", ran.stdout);
+        let updated = fs::read_to_string(&file).expect("readable");
+        assert!(updated.contains(&known[2]) && !updated.contains(&known[0]), "{updated}");
+        assert_eq!(run_raw(theirs(&["decrypt", &text(&file)]), b""), plain, "{vector}");
+        let again = run(ours(&["--config", &text(&config), "updatekeys", "-y", &text(&file)]), b"");
+        assert!(again.stderr.contains("already up to date"), "{}", again.stderr);
+        assert_eq!(fs::read_to_string(&file).expect("readable"), updated);
+        let theirs_says = run(theirs(&["--config", &text(&config), "updatekeys", "-y", &text(&file)]), b"");
+        assert!(theirs_says.stderr.contains("already up to date"), "{}", theirs_says.stderr);
+    }
+}
+
+#[test]
+fn rules_decide_keys_groups_and_selectors() {
+    let known = recipients();
+    let folder = scratch::dir("repo");
+    let rules = format!(
+        "creation_rules:\n  - path_regex: \\.prod\\.yaml$\n    age: {}\n    encrypted_regex: ^secret$\n  - path_regex: ^sub/\n    shamir_threshold: 2\n    key_groups:\n      - age: [{}]\n      - age: [{}]\n",
+        known[0], known[1], known[2]
+    );
+    fs::write(folder.join(".sops.yaml"), rules).expect("writes");
+    fs::create_dir(folder.join("sub")).expect("makes");
+    fs::write(folder.join("a.prod.yaml"), "secret: x\nclear: z\n").expect("writes");
+    fs::write(folder.join("sub/b.yaml"), "secret: x\n").expect("writes");
+    fs::write(folder.join("c.yaml"), "secret: x\n").expect("writes");
+    for (name, program) in BOTH {
+        let mut command = program(&["encrypt", "a.prod.yaml"]);
+        command.current_dir(&folder);
+        let sealed = run_ok(command, b"");
+        assert!(sealed.contains("clear: z\n") && sealed.contains("encrypted_regex: ^secret$"), "{name}: {sealed}");
+        let mut command = program(&["encrypt", "sub/b.yaml"]);
+        command.current_dir(&folder);
+        let sealed = run_ok(command, b"");
+        assert!(sealed.contains("shamir_threshold: 2"), "{name}: {sealed}");
+        let file = scratch::file("b.yaml", &sealed);
+        for (_, opener) in BOTH {
+            assert_eq!(run_ok(opener(&["decrypt", &text(&file)]), b""), "secret: x\n");
+        }
+        let mut command = program(&["encrypt", "c.yaml"]);
+        command.current_dir(&folder);
+        let ran = run(command, b"");
+        assert_eq!(ran.status.code(), Some(1), "{name}");
+        assert!(
+            ran.stderr.contains("no matching creation rules found") || ran.stderr.contains("no creation rule matches"),
+            "{name}: {}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+fn exit_codes_are_those_of_sops() {
+    let recipient = recipients().remove(0);
+    let yaml = text(&vectors().join("default/yaml/encrypted.yaml"));
+    let plain = text(&vectors().join("plain/all.yaml"));
+    let tampered = fs::read_to_string(&yaml).expect("readable").replace("stays clear", "changed");
+    let tampered = text(&scratch::file("t.yaml", tampered));
+    let broken = text(&scratch::file("b.yaml", "a: b: c\n"));
+    let list = text(&scratch::file("l.yaml", "- a\n"));
+    let stranger = text(&vectors().join("key-stranger.txt"));
+    let cases: &[(&[&str], Option<&str>)] = &[
+        (&["decrypt", "/no/such/file.yaml"], None),
+        (&["decrypt", &plain], None),
+        (&["decrypt", &broken], None),
+        (&["decrypt", &tampered], None),
+        (&["decrypt", "--ignore-mac", &tampered], None),
+        (&["decrypt", &yaml], Some(&stranger)),
+        (&["decrypt", "--extract", "nope", &yaml], None),
+        (&["decrypt", "--extract", r#"["nope"]"#, &yaml], None),
+        (&["decrypt", "--output-type", "dotenv", &yaml], None),
+        (&["decrypt", "--output-type", "binary", &yaml], None),
+        (&["encrypt", "--age", &recipient, &yaml], None),
+        (&["encrypt", "--age", &recipient, &list], None),
+        (&["encrypt", &plain], None),
+        (&["encrypt", "--age", "age1bad", &plain], None),
+        (&["encrypt", "--age", &recipient, "--encrypted-regex", "a", "--encrypted-suffix", "b", &plain], None),
+        (&["set", &tampered, "x", "1"], None),
+        (&["set", &yaml, r#"["x"]"#, "no json"], None),
+        (&["filestatus", &plain], None),
+        (&["filestatus", &broken], None),
+        (&["encrypt", "--age", &recipient, &broken], None),
+        (&["rotate", &broken], None),
+        (&["set", &broken, r#"["x"]"#, "1"], None),
+        (&["updatekeys", "-y", &yaml], None),
+        (&["edit", "/no/such/folder/x.yaml"], None),
+    ];
+    let mut different = Vec::new();
+    for (arguments, keys) in cases {
+        let ran: Vec<Ran> = BOTH
+            .iter()
+            .map(|(_, program)| {
+                let mut command = program(arguments);
+                if let Some(keys) = keys {
+                    command.env("SOPS_AGE_KEY_FILE", keys);
+                }
+                command.current_dir(scratch::dir("empty"));
+                run(command, b"")
+            })
+            .collect();
+        let codes = (ran[0].status.code(), ran[1].status.code());
+        if codes.0 != codes.1 {
+            different.push(format!("{arguments:?}: {codes:?}\n{}\n{}", ran[0].stderr, ran[1].stderr));
+        }
+        assert!(!ran[1].stderr.contains("p@ss"), "{}", ran[1].stderr);
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
+#[test]
+fn a_pattern_that_sops_ignores_is_refused() {
+    let recipient = recipients().remove(0);
+    let plain = text(&vectors().join("plain/all.yaml"));
+    let arguments = ["encrypt", "--age", &recipient, "--encrypted-regex", "(", &plain];
+    let real = run(theirs(&arguments), b"");
+    assert!(real.status.success() && real.stdout.contains("p@ss"), "the reason for this difference is gone");
+    let ran = run(ours(&arguments), b"");
+    assert_eq!(ran.status.code(), Some(1));
+    assert_eq!(ran.stdout, "");
+}
+
+#[test]
+fn streams_standard_input_and_the_old_style() {
+    let recipient = recipients().remove(0);
+    let sealed = run_ok(ours(&["encrypt", "--age", &recipient, "--filename-override", "x.yaml"]), b"a: secret # c\n");
+    assert!(sealed.starts_with("a: ENC["), "{sealed}");
+    assert_eq!(run_ok(ours(&["decrypt", "--filename-override", "x.yaml"]), sealed.as_bytes()), "a: secret # c\n");
+    let ran = run(ours(&["encrypt", "--age", &recipient]), b"a: secret\n");
+    assert_eq!(ran.status.code(), Some(8));
+    let to_json = ["decrypt", "--filename-override", "x.yaml", "--output-type", "json"];
+    assert_eq!(run_ok(ours(&to_json), sealed.as_bytes()), "{\n\t\"a\": \"secret\"\n}\n");
+
+    let file = scratch::file("old.yaml", "a: 'x'   # kept\n\nb_unencrypted:   y\n");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("sets");
+    let path = text(&file);
+    run_ok(ours(&["-e", "-i", "-a", &recipient, &path]), b"");
+    assert_eq!(fs::metadata(&file).expect("there").permissions().mode() & 0o777, 0o640);
+    run_ok(ours(&["--set", r#"["a"] "z""#, &path]), b"");
+    run_ok(ours(&["-r", "-i", &path]), b"");
+    assert_eq!(run_ok(theirs(&["-d", "--extract", r#"["a"]"#, &path]), b""), "z");
+    run_ok(ours(&["-d", "-i", &path]), b"");
+    let plain = fs::read_to_string(&file).expect("readable");
+    assert!(plain.starts_with("a: z   # kept\n\nb_unencrypted:   y\n"), "{plain}");
+    assert_eq!(fs::read_dir(file.parent().expect("parent")).expect("lists").count(), 1, "no temporary file is left");
+    let latchwork = process::command(env!("CARGO_BIN_EXE_latchwork"));
+    let mut latchwork = prepared(latchwork, &["sops", "filestatus", &path]);
+    latchwork.current_dir(scratch::dir("empty"));
+    assert_eq!(run_ok(latchwork, b""), "{\"encrypted\":false}\n");
+}
+
+#[test]
+fn editing_and_programs() {
+    let file = copy("default/yaml/encrypted.yaml");
+    let old = fs::read_to_string(&file).expect("readable");
+    let edit = |editor: &str| {
+        let mut command = ours(&["edit", &text(&file)]);
+        command.env("EDITOR", editor);
+        run(command, b"")
+    };
+    assert_eq!(edit("true").status.code(), Some(200));
+    assert_eq!(fs::read_to_string(&file).expect("readable"), old);
+    let ran = edit("sed -i 's/goes dark/goes light/'");
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let new = fs::read_to_string(&file).expect("readable");
+    assert_eq!(changed_lines(&old, &new), 3, "{new}");
+    assert!(run_ok(theirs(&["decrypt", &text(&file)]), b"").contains("goes light"));
+    // An edit that cannot be encrypted leaves the file alone and ends when nobody answers.
+    let ran = edit("sed -i '$ a broken: : :'");
+    assert!(!ran.status.success());
+    assert_eq!(fs::read_to_string(&file).expect("readable"), new);
+    assert!(!ran.stderr.contains("goes light"), "{}", ran.stderr);
+
+    let env = copy("default/dotenv/encrypted.env");
+    for (name, program) in BOTH {
+        let ran = run(program(&["exec-env", &text(&env), "printf %s \"$PASSWORD\"; exit 7"]), b"");
+        assert_eq!((ran.stdout.as_str(), ran.status.code()), ("secret value", Some(7)), "{name}: {}", ran.stderr);
+        let ran = run(program(&["exec-env", &text(&file), "true"]), b"");
+        assert_eq!(ran.status.code(), Some(1), "{name}: nested values");
+        let ran = run(program(&["exec-file", &text(&env), "cat {}"]), b"");
+        assert!(ran.stdout.contains("PASSWORD=secret value\n"), "{name}: {}", ran.stderr);
+        let ran =
+            run(program(&["exec-file", "--no-fifo", "--filename", "x.env", &text(&env), "cat {}; basename {}"]), b"");
+        assert!(
+            ran.stdout.contains("PASSWORD=secret value\n") && ran.stdout.ends_with("x.env\n"),
+            "{name}: {}",
+            ran.stdout
+        );
+    }
+}
