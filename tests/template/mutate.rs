@@ -149,6 +149,7 @@ pub fn differs_by_design(template: &[u8]) -> bool {
         "merge",
         "buildCustomCert",
         "Truststore",
+        "fromYaml",
     ]
     .iter()
     .any(|word| text.contains(word))

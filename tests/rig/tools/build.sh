@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds or fetches every real program that the tests run against, once per version, into the user's cache folder:
 #
-#   build.sh [--quiet] [TOOL...]      TOOL: age sops sealed etcd kube bao moto cargo-deny      (default: all)
+#   build.sh [--quiet] [TOOL...]      TOOL: age sops sealed etcd template-oracle kube bao moto cargo-deny      (default: all)
 #   build.sh host                     only the host packages
 #
 # prints the folder that holds one symbolic link per program. Versions are pinned by go.mod + go.sum, or by a
@@ -17,7 +17,7 @@ quiet=
 if [ "${1:-}" = --quiet ]; then quiet=1; shift; fi
 # The first five are quick; kube is the long pole and comes when the others already serve.
 tools=("$@")
-[ ${#tools[@]} -gt 0 ] || tools=(age bao moto sops sealed etcd kube cargo-deny)
+[ ${#tools[@]} -gt 0 ] || tools=(age bao moto sops sealed etcd template-oracle kube cargo-deny)
 
 say() { [ -n "$quiet" ] || printf 'tools: %s\n' "$*" >&2; }
 die() { printf 'tools: error: %s\n' "$*" >&2; exit 1; }
@@ -76,6 +76,7 @@ packages() {
 	sops) echo github.com/getsops/sops/v3/cmd/sops ;;
 	sealed) echo github.com/bitnami/sealed-secrets/cmd/controller github.com/bitnami/sealed-secrets/cmd/kubeseal ;;
 	etcd) echo go.etcd.io/etcd/server/v3 ;;
+	template-oracle) echo latchwork.dev/rig/template-oracle ;;
 	kube) echo k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager k8s.io/kubernetes/cmd/kubectl ;;
 	esac
 }
@@ -101,6 +102,7 @@ probe() {
 	kubectl) "$1" version --client ;;
 	bao) "$1" version ;;
 	moto_server) "$1" --help ;;
+	template-oracle) "$1" names ;;
 	sops) "$1" --version --disable-version-check ;;
 	*) "$1" --version ;;
 	esac

@@ -7,6 +7,7 @@ mod crypto;
 mod dates;
 mod dicts;
 mod encoding;
+mod external;
 mod json;
 mod keys;
 mod lists;
@@ -20,6 +21,7 @@ mod regex;
 pub(crate) mod semver;
 mod strings;
 mod url;
+mod yaml;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -179,7 +181,7 @@ const SEALED: &[&[Function]] = &[
     url::TABLE,
     crypto::TABLE,
 ];
-const EXTERNAL: &[&[Function]] = &[encoding::EXTERNAL, crypto::EXTERNAL];
+const EXTERNAL: &[&[Function]] = &[encoding::EXTERNAL, crypto::EXTERNAL, external::TABLE, yaml::EXTERNAL];
 
 fn of(flavour: Flavour) -> &'static Table {
     static TABLES: [OnceLock<Table>; 2] = [OnceLock::new(), OnceLock::new()];
