@@ -218,7 +218,8 @@ fn check_prefix(prefix: &str) -> anyhow::Result<()> {
 
 /// A listen address as Go writes it: the host may be left out.
 fn go_address(text: &str) -> Result<SocketAddr, String> {
-    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    // As Go does: all addresses of both families.
+    let full = if text.starts_with(':') { format!("[::]{text}") } else { text.to_owned() };
     full.parse().map_err(|_| "an address is HOST:PORT or :PORT, the host as a number".into())
 }
 
@@ -273,7 +274,7 @@ mod tests {
         for text in ["", "5", "1d", "h", "1h2", "x"] {
             assert!(go_duration(text).is_err(), "{text}");
         }
-        assert_eq!(go_address(":8080").map(|a| a.to_string()), Ok("0.0.0.0:8080".into()));
+        assert_eq!(go_address(":8080").map(|a| a.to_string()), Ok("[::]:8080".into()));
         assert!(go_address("8080").is_err());
         assert_eq!(pairs("a=b, c=d=e,").map(|p| p.len()), Ok(2));
         assert!(pairs("a").is_err());

@@ -1,14 +1,15 @@
 //! The operator's HTTP listeners: health and the kinds' routes on one, metrics on the other.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::routing::{any, get};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -29,31 +30,38 @@ pub fn main_router(readiness: Readiness, routes: Vec<Router>) -> Router {
         };
         std::future::ready(answer)
     };
-    let router = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready));
+    let router = Router::new().route("/healthz", any(|| async { "ok\n" })).route("/readyz", any(ready));
     let router = routes.into_iter().fold(router, Router::merge);
     router.layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES))
 }
 
-/// `/metrics`.
+/// `/metrics`: the classic text format, or OpenMetrics for those who ask for it.
 pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
-    let render = move || {
-        let text = metrics.render();
-        async move {
-            match text {
-                Ok(text) => {
-                    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                    ([(header::CONTENT_TYPE, kind)], text).into_response()
-                }
-                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-            }
-        }
+    let render = move |headers: HeaderMap| {
+        let accepted = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let open = accepted.contains("application/openmetrics-text");
+        let text = if open { metrics.render() } else { metrics.render_classic() };
+        let kind = if open {
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        } else {
+            "text/plain; version=0.0.4; charset=utf-8"
+        };
+        std::future::ready(match text {
+            Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        })
     };
     Router::new().route("/metrics", get(render))
 }
 
-/// Binds `address`; port 0 takes a free one. Logs where it listens.
+/// Binds `address`; port 0 takes a free one. `[::]` means both families where the machine has both. Logs where it listens.
 pub async fn bind(address: SocketAddr, what: &str) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await?;
+    let listener = match TcpListener::bind(address).await {
+        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?
+        }
+        other => other?,
+    };
     tracing::info!(address = %listener.local_addr()?, "{what} listening");
     Ok(listener)
 }

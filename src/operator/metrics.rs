@@ -88,12 +88,53 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// The exposition text.
+    /// The exposition in the classic text format (version 0.0.4), which the incumbents serve: a counter's type stands
+    /// under the name of its samples.
+    pub fn render_classic(&self) -> Result<String, std::fmt::Error> {
+        self.render().map(|text| classic(&text))
+    }
+
+    /// The exposition as OpenMetrics.
     pub fn render(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry.lock().unwrap_or_else(PoisonError::into_inner))?;
         Ok(text)
     }
+}
+
+/// Counters of the incumbents whose names do not end in `_total`, which OpenMetrics has no way to say: they are
+/// registered as gauges and shown as what they are.
+const PLAIN_COUNTERS: [&str; 2] = ["externalsecret_sync_calls_error", "externalsecret_provider_api_calls_count"];
+
+fn classic(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // HELP stands before TYPE, and only TYPE says how the samples are called.
+    let mut help = None;
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), Some(name), said) => help = Some((name, said.unwrap_or_default())),
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                let (name, kind) = match kind {
+                    "counter" => (format!("{name}_total"), kind),
+                    "info" => (format!("{name}_info"), "gauge"),
+                    "gauge" if PLAIN_COUNTERS.contains(&name) => (name.to_owned(), "counter"),
+                    "unknown" => (name.to_owned(), "untyped"),
+                    _ => (name.to_owned(), kind),
+                };
+                if let Some((_, said)) = help.take() {
+                    out.push_str(&format!("# HELP {name} {said}\n"));
+                }
+                out.push_str(&format!("# TYPE {name} {kind}\n"));
+            }
+            (Some("#"), Some("UNIT" | "EOF"), ..) => {}
+            _ => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    out
 }
 
 /// A gauge of fractions, for the incumbents' series that need one.
@@ -119,5 +160,16 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} missing in\n{text}");
         }
+        let text = metrics.render_classic().unwrap();
+        for line in [
+            "# TYPE latchwork_reconciles_total counter",
+            "# HELP latchwork_reconciles_total Reconciles by kind and result.",
+            "latchwork_reconciles_total{kind=\"SealedSecret\",result=\"settled\"} 1",
+            "# TYPE latchwork_build_info gauge",
+            "# TYPE latchwork_reconcile_seconds histogram",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} missing in\n{text}");
+        }
+        assert!(!text.contains("# EOF"));
     }
 }

@@ -66,6 +66,10 @@ impl Backoff {
     }
 }
 
+/// Wait after a conflict. Long enough for the other writer's change to arrive through the watch: deciding again on the
+/// same stale view would only meet the same conflict.
+pub const AGAIN: Duration = Duration::from_millis(250);
+
 /// How work on a key ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
@@ -77,7 +81,7 @@ pub enum Finish {
     FailedFor(Duration),
     /// Failed in a way that only a change can mend.
     Stuck,
-    /// Conflict with another writer: again at once, without counting as a failure.
+    /// Conflict with another writer: again after [`AGAIN`], without counting as a failure.
     Again,
 }
 
@@ -204,10 +208,7 @@ impl Queue {
                 self.count_failure(key);
                 None
             }
-            Finish::Again => {
-                self.add(key.clone(), Lane::Change);
-                return;
-            }
+            Finish::Again => Some((AGAIN, Lane::Change)),
         };
         match (dirty, wait) {
             (Some(lane), _) => self.add(key.clone(), lane),

@@ -128,8 +128,7 @@ impl ApiError {
         };
         let what = what.to_owned();
         let wait = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0);
-        // A refused body may be quoted in the text for syntax errors (400) and in nothing else.
-        let message = if quote || status.code != 400 { one_line(&status.message) } else { status.reason.clone() };
+        let message = if quote { one_line(&status.message) } else { unquoted(&status, &what) };
         match (status.code, status.reason.as_str()) {
             (404, _) => Self::NotFound { what },
             (409, "AlreadyExists") => Self::AlreadyExists { what },
@@ -174,6 +173,26 @@ impl Overrides {
             auth.client_key = Some(path.clone());
             auth.client_key_data = None;
         }
+    }
+}
+
+/// What the API server says about a body that held a Secret, without what stood in it: the text of a syntax error (400)
+/// goes as a whole, and of an invalid field only what follows the quoted value stays.
+fn unquoted(status: &kube::core::Status, what: &str) -> String {
+    match status.code {
+        400 => status.reason.clone(),
+        422 => {
+            let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+            let causes = causes.iter().map(|cause| {
+                let said = cause.message.rsplit_once("\": ").map_or_else(
+                    || if cause.message.contains('"') { cause.reason.as_str() } else { cause.message.as_str() },
+                    |(_, after)| after,
+                );
+                format!("{}: {}", cause.field, one_line(said))
+            });
+            format!("{what} is invalid: {}", causes.collect::<Vec<_>>().join(", "))
+        }
+        _ => one_line(&status.message),
     }
 }
 
@@ -304,5 +323,29 @@ impl Cluster {
             Ok(result) => result.map(Zeroizing::new).map_err(|e| ApiError::of(e, what, false)),
             Err(_) => Err(ApiError::Timeout(CALL_TIMEOUT)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invalid(field: &str, message: &str) -> ApiError {
+        let status = serde_json::json!({
+            "code": 422, "reason": "Invalid", "message": format!("Secret \"s\" is invalid: {field}: {message}"),
+            "details": {"causes": [{"reason": "FieldValueInvalid", "field": field, "message": message}]},
+        });
+        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        ApiError::of(kube::Error::Api(Box::new(status)), "Secret team/s", false)
+    }
+
+    #[test]
+    fn what_stood_in_a_refused_secret_is_not_repeated() {
+        let error = invalid("metadata.labels", "Invalid value: \"hunter2 \\\": x\": a valid label must be short");
+        assert_eq!(error.to_string(), "Secret team/s is invalid: metadata.labels: a valid label must be short");
+        let error = invalid("data", "Forbidden: field is immutable when `immutable` is set");
+        assert!(error.to_string().ends_with("data: Forbidden: field is immutable when `immutable` is set"), "{error}");
+        let error = invalid("data", "Invalid value: \"hunter2\"");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{Stream, StreamExt};
@@ -50,17 +51,21 @@ pub struct Change<'a, T> {
     pub old: Option<&'a Arc<Entry<T>>>,
     /// After; `None` when it is gone.
     pub new: Option<&'a Arc<Entry<T>>>,
+    /// Whether this comes out of a list rather than being news: the object may have been so for long.
+    pub listed: bool,
 }
 
 /// The objects of one kind as last seen. Reads never wait for the network.
 pub struct Store<T> {
     entries: RwLock<HashMap<ObjectKey, Arc<Entry<T>>>>,
     health: watch::Sender<Health>,
+    /// Whether a list was ever complete. A watch that breaks later goes on from where it was, without a new list.
+    listed: AtomicBool,
 }
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        Self { entries: RwLock::default(), health: watch::channel(Health::Starting).0 }
+        Self { entries: RwLock::default(), health: watch::channel(Health::Starting).0, listed: AtomicBool::new(false) }
     }
 }
 
@@ -99,7 +104,7 @@ impl<T> Store<T> {
 
     /// Whether the first list has arrived, or the kind is known to be absent.
     pub fn is_settled(&self) -> bool {
-        matches!(self.health(), Health::Synced | Health::Absent)
+        self.listed.load(Ordering::Acquire) || self.health() == Health::Absent
     }
 
     /// Waits until the first list has arrived or the kind is known to be absent. Work that concludes something from
@@ -107,7 +112,7 @@ impl<T> Store<T> {
     pub async fn settled(&self) {
         let mut health = self.health.subscribe();
         // The sender lives in self, so this cannot fail.
-        let _ = health.wait_for(|health| matches!(health, Health::Synced | Health::Absent)).await;
+        let _ = health.wait_for(|_| self.is_settled()).await;
     }
 
     fn set(&self, key: &ObjectKey, entry: Option<Arc<Entry<T>>>) -> Option<Arc<Entry<T>>> {
@@ -152,13 +157,18 @@ pub async fn objects<K>(
         Some(namespace) => Api::namespaced_with(cluster.client(), namespace, &resource),
         None => Api::all_with(cluster.client(), &resource),
     };
-    let decode = |object: DynamicObject| {
-        let meta = trim(object.metadata.clone());
+    let decode = |mut object: DynamicObject| {
+        // The larger half of most objects, and nobody here reads it from a watch.
+        object.metadata.managed_fields = None;
+        let meta = object.metadata.clone();
         let value = serde_json::to_value(&object).unwrap_or_default();
         let object = serde_json::from_value::<K>(value).map_err(|e| shape_only(&e.to_string()));
         Entry { meta, object }
     };
-    follow(watcher(api, config(&scope)), &kind, decode, &store, on, stop).await;
+    let same = |old: &Entry<K>, new: &Entry<K>| {
+        old.meta.uid == new.meta.uid && old.meta.resource_version == new.meta.resource_version
+    };
+    follow(watcher(api, config(&scope)), &kind, decode, same, &store, on, stop).await;
 }
 
 /// What is kept of a Secret that somebody else's controller may own.
@@ -170,11 +180,13 @@ pub struct SecretMeta {
     pub resource_version: String,
     /// UID of the controlling owner.
     pub controller: Option<String>,
-    /// Labels and annotations of the groups this program works for, and no others.
-    pub marks: BTreeMap<String, String>,
+    /// Labels of the groups this program works for, and no others.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the same groups. Apart from the labels: one must never be taken for the other.
+    pub annotations: BTreeMap<String, String>,
 }
 
-/// Label and annotation prefixes that are kept in [`SecretMeta::marks`].
+/// Label and annotation prefixes that are kept in [`SecretMeta`].
 const MARKS: [&str; 3] = ["latchwork.dev/", "sealedsecrets.bitnami.com/", "reconcile.external-secrets.io/"];
 
 /// Watches Secrets as metadata only.
@@ -192,17 +204,22 @@ pub async fn secrets(
     let decode = |object: PartialObjectMeta<Secret>| {
         let meta = object.metadata;
         let owners = meta.owner_references.unwrap_or_default();
-        let marks = meta.labels.into_iter().chain(meta.annotations).flatten();
+        let marks = |all: Option<BTreeMap<String, String>>| {
+            let all = all.into_iter().flatten();
+            all.filter(|(name, _)| MARKS.iter().any(|prefix| name.starts_with(prefix))).collect()
+        };
         let object = SecretMeta {
             uid: meta.uid.unwrap_or_default(),
             resource_version: meta.resource_version.unwrap_or_default(),
             controller: owners.into_iter().find(|o| o.controller == Some(true)).map(|o| o.uid),
-            marks: marks.filter(|(name, _)| MARKS.iter().any(|prefix| name.starts_with(prefix))).collect(),
+            labels: marks(meta.labels),
+            annotations: marks(meta.annotations),
         };
         let meta = ObjectMeta { name: meta.name, namespace: meta.namespace, ..Default::default() };
         Entry { meta, object: Ok(object) }
     };
-    follow(watcher(api, config(&scope)), "Secret", decode, &store, on, stop).await;
+    let same = |old: &Entry<SecretMeta>, new: &Entry<SecretMeta>| old.object == new.object;
+    follow(watcher(api, config(&scope)), "Secret", decode, same, &store, on, stop).await;
 }
 
 fn config(scope: &Scope) -> watcher::Config {
@@ -210,25 +227,19 @@ fn config(scope: &Scope) -> watcher::Config {
     if scope.labels.is_empty() { config } else { config.labels(&scope.labels) }
 }
 
-/// Managed fields are the larger half of most objects and nobody here reads them from a watch.
-fn trim(mut meta: ObjectMeta) -> ObjectMeta {
-    meta.managed_fields = None;
-    meta
-}
-
-/// serde's text may quote the offending value (`string "…"`, `integer `5``, `unknown variant `…``): the quote goes.
+/// serde's text may quote the offending value (`string "…"`, `integer `5``, `unknown variant `…``): the quote goes, and
+/// all that follows it.
 fn shape_only(text: &str) -> String {
     let quotes_value = ["invalid type", "invalid value", "unknown variant"].iter().any(|start| text.contains(start));
     let cut = text.find(['"', '`']).filter(|_| quotes_value).unwrap_or(text.len());
-    let place = text.rfind(" at line ").map(|at| &text[at..]).unwrap_or_default();
-    let head = text.get(..cut).unwrap_or_default().trim_end();
-    if head.len() + place.len() >= text.len() { text.to_owned() } else { format!("{head}{place}") }
+    text.get(..cut).unwrap_or_default().trim_end().to_owned()
 }
 
 async fn follow<K, T>(
     stream: impl Stream<Item = watcher::Result<Event<K>>>,
     kind: &str,
     decode: impl Fn(K) -> Entry<T>,
+    same: impl Fn(&Entry<T>, &Entry<T>) -> bool,
     store: &Store<T>,
     on: impl Fn(Change<'_, T>) + Send + Sync,
     stop: CancellationToken,
@@ -238,14 +249,21 @@ async fn follow<K, T>(
     let mut stream = std::pin::pin!(stream.default_backoff());
     // Keys not yet named by the list in progress: what is left at its end was deleted while nobody watched.
     let mut unseen: Option<HashSet<ObjectKey>> = None;
-    let apply = |object: K, unseen: &mut Option<HashSet<ObjectKey>>| {
+    let apply = |object: K, unseen: &mut Option<HashSet<ObjectKey>>, listed: bool| {
         let key = key_of(object.meta());
         if let Some(unseen) = unseen {
             unseen.remove(&key);
         }
         let new = Arc::new(decode(object));
         let old = store.set(&key, Some(new.clone()));
-        on(Change { key: &key, old: old.as_ref(), new: Some(&new) });
+        // A list repeats what is known: that is no news.
+        if !listed || !old.as_ref().is_some_and(|old| same(old, &new)) {
+            on(Change { key: &key, old: old.as_ref(), new: Some(&new), listed });
+        }
+    };
+    let remove = |key: &ObjectKey| {
+        let old = store.set(key, None);
+        on(Change { key, old: old.as_ref(), new: None, listed: false });
     };
     loop {
         let event = tokio::select! {
@@ -257,18 +275,19 @@ async fn follow<K, T>(
                 let entries = store.entries.read().unwrap_or_else(PoisonError::into_inner);
                 unseen = Some(entries.keys().cloned().collect());
             }
-            Some(Ok(Event::InitApply(object) | Event::Apply(object))) => apply(object, &mut unseen),
+            Some(Ok(Event::InitApply(object))) => apply(object, &mut unseen, true),
             Some(Ok(Event::InitDone)) => {
-                for key in unseen.take().unwrap_or_default() {
-                    let old = store.set(&key, None);
-                    on(Change { key: &key, old: old.as_ref(), new: None });
-                }
+                unseen.take().unwrap_or_default().iter().for_each(remove);
+                store.listed.store(true, Ordering::Release);
+                store.set_health(Health::Synced);
+            }
+            Some(Ok(Event::Apply(object))) => {
+                apply(object, &mut unseen, false);
                 store.set_health(Health::Synced);
             }
             Some(Ok(Event::Delete(object))) => {
-                let key = key_of(object.meta());
-                let old = store.set(&key, None);
-                on(Change { key: &key, old: old.as_ref(), new: None });
+                remove(&key_of(object.meta()));
+                store.set_health(Health::Synced);
             }
             Some(Err(error)) => note_failure(kind, error, store),
             None => return,
@@ -333,19 +352,21 @@ mod tests {
         let on = |change: Change<'_, String>| {
             seen.lock().unwrap().push(format!("{}{}", if change.new.is_some() { "+" } else { "-" }, change.key));
         };
+        let same = |old: &Entry<String>, new: &Entry<String>| old.meta.resource_version == new.meta.resource_version;
         let decode =
             |o: DynamicObject| Entry { object: o.metadata.name.clone().ok_or_else(String::new), meta: o.metadata };
-        follow(futures::stream::iter(events), "A", decode, &store, on, CancellationToken::new()).await;
-        assert_eq!(*seen.lock().unwrap(), ["+a", "+b", "+c", "-b", "+a", "-c"]);
+        follow(futures::stream::iter(events), "A", decode, same, &store, on, CancellationToken::new()).await;
+        assert_eq!(*seen.lock().unwrap(), ["+a", "+b", "+c", "-b", "-c"], "an unchanged object is no news");
         assert_eq!(store.len(), 1);
         assert_eq!(store.health(), Health::Failing("UnreadableAnswer"));
+        assert!(store.is_settled(), "a watch that breaks goes on without a new list");
     }
 
     #[test]
     fn decode_errors_do_not_quote_values() {
         assert_eq!(
             shape_only("invalid type: string \"hunter2\", expected a map at line 1 column 9"),
-            "invalid type: string at line 1 column 9"
+            "invalid type: string"
         );
         assert_eq!(shape_only("unknown variant `hunter2`, expected `Owner`"), "unknown variant");
         assert_eq!(shape_only("invalid type: integer `7`, expected a string"), "invalid type: integer");

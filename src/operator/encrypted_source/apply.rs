@@ -166,8 +166,8 @@ impl Sources {
             entry.object.as_ref().ok().map(|meta| Live {
                 uid: meta.uid.clone(),
                 resource_version: meta.resource_version.clone(),
-                source: meta.marks.get(SOURCE_LABEL).cloned(),
-                adopt: meta.marks.get(ADOPT_ANNOTATION).cloned(),
+                source: meta.labels.get(SOURCE_LABEL).cloned(),
+                adopt: meta.annotations.get(ADOPT_ANNOTATION).cloned(),
             })
         });
         let mut verdict = decide(&key.name, watched.as_ref(), applied, recorded, wanted);
@@ -202,7 +202,7 @@ impl Sources {
         let label = source_label(&key.name);
         let labelled = self.context.secrets.keys_where(|secret, entry| {
             secret.namespace == key.namespace
-                && entry.object.as_ref().is_ok_and(|meta| meta.marks.get(SOURCE_LABEL) == Some(&label))
+                && entry.object.as_ref().is_ok_and(|meta| meta.labels.get(SOURCE_LABEL) == Some(&label))
         });
         let mut known: BTreeMap<String, Option<String>> =
             labelled.into_iter().map(|secret| (secret.name, None)).collect();

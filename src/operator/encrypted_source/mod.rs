@@ -140,7 +140,7 @@ impl Sources {
         let meta = |entry: Option<&Arc<watch::Entry<SecretMeta>>>| entry?.object.as_ref().ok().cloned();
         let (old, new) = (meta(change.old), meta(change.new));
         let labels: Vec<String> =
-            [&old, &new].into_iter().flatten().filter_map(|meta| meta.marks.get(SOURCE_LABEL).cloned()).collect();
+            [&old, &new].into_iter().flatten().filter_map(|meta| meta.labels.get(SOURCE_LABEL).cloned()).collect();
         let secret = change.key;
         let sources = self.store.keys_where(|key, _| key.namespace == secret.namespace);
         for key in sources {

@@ -20,7 +20,7 @@ use crate::adapters::k8s::watch::{self, Change, Entry, SecretMeta, Store};
 use crate::adapters::k8s::{ApiError, secrets, status};
 use crate::pure::crd::external_secret::{ExternalSecret, ExternalSecretStatus};
 use crate::pure::desired::{ObservedSecret, SecretAction, WriteMode};
-use crate::pure::error::{Explain, one_line};
+use crate::pure::error::{Explain, Retry, one_line};
 use crate::pure::external::decide::{
     Conclusion, Decision, Observed, Orphan, Outcome, Settlement, Synced, WriteFailure, conclude, decide, settle,
 };
@@ -72,7 +72,7 @@ pub fn part(context: &Arc<Context>) -> Part {
     };
     let on_secret = {
         let this = this.clone();
-        move |change: &Change<'_, SecretMeta>| this.secret_changed(change.key)
+        move |change: &Change<'_, SecretMeta>| this.secret_changed(change)
     };
     Part {
         driver: this.driver.clone(),
@@ -96,7 +96,7 @@ async fn watch_objects(this: Arc<External>) {
 async fn watch_stores(this: Arc<External>) {
     let on = {
         let this = this.clone();
-        move |id: StoreId, _| this.requeue_users(&id)
+        move |id: StoreId, _| this.requeue_users(&id, Lane::Change)
     };
     this.stores.clone().watch(on).await;
 }
@@ -140,24 +140,26 @@ impl External {
     }
 
     /// A Secret that an ExternalSecret makes, or that a store takes its credentials from.
-    fn secret_changed(&self, secret: &ObjectKey) {
-        let users = self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(secret).cloned();
+    fn secret_changed(&self, change: &Change<'_, SecretMeta>) {
+        // What a list says may have been so for long: what somebody just changed goes first.
+        let lane = if change.listed { Lane::Refresh } else { Lane::Change };
+        let users = self.targets.lock().unwrap_or_else(PoisonError::into_inner).get(change.key).cloned();
         for key in users.into_iter().flatten() {
-            self.driver.add(key, Lane::Change);
+            self.driver.add(key, lane);
         }
-        for id in self.stores.that_use(secret) {
-            self.requeue_users(&id);
+        for id in self.stores.that_use(change.key) {
+            self.requeue_users(&id, lane);
         }
     }
 
     /// Gives every ExternalSecret that reads from a store another look; those that are fresh cost no read.
-    fn requeue_users(&self, id: &StoreId) {
+    fn requeue_users(&self, id: &StoreId, lane: Lane) {
         let users = self.store.keys_where(|_, entry| {
             let plan = entry.object.as_ref().ok().and_then(|object| external::plan(object).ok());
             plan.is_some_and(|plan| plan.iter().any(|fetch| fetch.store == *id))
         });
         for key in users {
-            self.driver.add(key, Lane::Change);
+            self.driver.add(key, lane);
         }
     }
 
@@ -179,7 +181,7 @@ impl External {
     fn orphans(&self, es: &ExternalSecret) -> Vec<Orphan> {
         let label = ownership::owner_label(es);
         let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
-        let ours = |meta: &SecretMeta| meta.marks.get(ownership::LABEL_OWNER) == Some(&label);
+        let ours = |meta: &SecretMeta| meta.labels.get(ownership::LABEL_OWNER) == Some(&label);
         let keys = self.context.secrets.keys_where(|key, entry| {
             key.namespace == namespace && key.name != es.target_name() && entry.object.as_ref().is_ok_and(ours)
         });
@@ -239,7 +241,11 @@ impl External {
         let failed = |what, error: ApiError| match error.is_conflict() {
             // Somebody wrote meanwhile: look again, and decide on what is there now.
             true => Err(error),
-            false => Ok(Outcome::WriteFailed { what, detail: error.line(), retry: error.retry() }),
+            false => {
+                // What is refused may come from the store, and be mended there, where no watch sees it.
+                let retry = if error.retry() == Retry::OnChange { Retry::Backoff } else { error.retry() };
+                Ok(Outcome::WriteFailed { what, detail: error.line(), retry })
+            }
         };
         if let Err(error) = self.context.writer.carry_out(&settlement.action).await {
             let what = match settlement.action {

@@ -212,8 +212,12 @@ async fn read(context: &Context) -> Result<SealingKeys, ApiError> {
     let legacy = if labelled.iter().any(|secret| secret.name == sealing.key_prefix) {
         None
     } else {
-        // The role grants `get` on this one name, or not: it is a courtesy.
-        secrets::get(&context.cluster, &context.namespace, &sealing.key_prefix).await.unwrap_or_default()
+        match secrets::get(&context.cluster, &context.namespace, &sealing.key_prefix).await {
+            // The role grants `get` on this one name, or not: it is a courtesy.
+            Err(ApiError::Denied { .. }) => None,
+            // A passing fault must not look like a cluster without keys, which would get a new one.
+            other => other?,
+        }
     };
     for (secret, legacy) in labelled.iter().map(|s| (s, false)).chain(legacy.iter().map(|s| (s, true))) {
         match SealingKey::from_secret(secret, legacy) {

@@ -176,7 +176,7 @@ impl Sealed {
         };
         drop(known);
         if news {
-            self.driver.add(change.key.clone(), Lane::Change);
+            self.driver.add(change.key.clone(), lane_of(change.listed));
         }
     }
 
@@ -321,6 +321,11 @@ impl Stop {
             }
         }
     }
+}
+
+/// What a list says may have been so for long: what somebody just changed goes first.
+fn lane_of(listed: bool) -> Lane {
+    if listed { Lane::Refresh } else { Lane::Change }
 }
 
 fn finish_of(retry: Retry) -> Finish {

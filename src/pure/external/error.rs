@@ -193,7 +193,8 @@ impl Explain for ExternalError {
             | Self::OwnedByAnother { .. }
             | Self::Controlled { .. }
             | Self::Immutable { .. } => Retry::OnChange,
-            Self::Guard(guard) => guard.retry(),
+            // What a guard refuses may come from the store, and be mended there, where no watch sees it.
+            Self::Guard(_) => Retry::Backoff,
         }
     }
 

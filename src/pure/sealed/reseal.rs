@@ -56,9 +56,9 @@ pub fn reseal(
     if let Some(legacy) = opened.legacy {
         template.kind = legacy.kind;
         template.immutable = legacy.immutable;
-        template.metadata.labels = legacy.labels;
-        template.metadata.annotations = legacy.annotations;
-        template.metadata.finalizers = legacy.finalizers;
+        // Its own metadata was sealed: what goes out in clear is the request's, which whoever asks has already.
+        template.metadata.labels = object.metadata.labels.clone().unwrap_or_default();
+        template.metadata.annotations = object.metadata.annotations.clone().unwrap_or_default();
     }
     let metadata = &mut template.metadata;
     metadata.name.clone_from(&key.name);
