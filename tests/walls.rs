@@ -151,7 +151,9 @@ fn allowed(from: &[String], to: &[String]) -> bool {
         ("adapters", "pure") | ("operator", "pure" | "adapters" | "operator") => true,
         ("adapters", "adapters") => part(from, 1).is_empty() || part(from, 1) == part(to, 1),
         // The entry points: how to run it, what it can be told, how it logs.
-        ("cli", "operator") => matches!(part(to, 1).as_str(), "" | "KINDS" | "run" | "settings" | "logging"),
+        ("cli", "operator") => {
+            matches!(part(to, 1).as_str(), "" | "KINDS" | "SEALED_ONLY" | "run" | "settings" | "logging")
+        }
         ("cli", "pure" | "adapters" | "cli") | ("main", "cli") => true,
         _ => false,
     }

@@ -15,7 +15,7 @@ use super::complain;
 use super::operator::stop_on_signal;
 use crate::operator::logging::{self, LogFormat};
 use crate::operator::settings::{SealingSettings, Settings};
-use crate::operator::{run, sealed_secret};
+use crate::operator::{self, run};
 use crate::pure::sealed::KeyOrder;
 
 /// The incumbent's version whose behaviour this is, with ours as build metadata.
@@ -135,7 +135,7 @@ pub fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone()));
-        run::run(settings, &[sealed_secret::part], stop).await
+        run::run(settings, operator::SEALED_ONLY, stop).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

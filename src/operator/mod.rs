@@ -27,3 +27,6 @@ pub const KINDS: &[MakePart] = &[
     #[cfg(feature = "git")]
     encrypted_source::part,
 ];
+
+/// What the Sealed Secrets controller does, alone.
+pub const SEALED_ONLY: &[MakePart] = &[sealed_secret::part];
