@@ -14,6 +14,7 @@ pub mod keys;
 mod keys_at_hand;
 pub mod kubeseal;
 pub mod operator;
+mod providers;
 pub mod render;
 pub mod sealed_secrets_controller;
 pub mod sops;

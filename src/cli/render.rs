@@ -11,10 +11,10 @@ use jiff::Timestamp;
 
 use super::complain;
 use super::keys_at_hand::{KeyArgs, KeysAtHand};
+use super::providers::Providers;
 use crate::adapters::files;
 use crate::pure::desired::GuardPolicy;
-use crate::pure::external::{Answer, Fetch};
-use crate::pure::gitops::stores::{self, Route, Stores};
+use crate::pure::gitops::stores::{self, Stores};
 use crate::pure::gitops::stream::Stream;
 use crate::pure::gitops::tree::{TreeError, TreeFile};
 use crate::pure::gitops::{Document, FileResult, Keys, Show, StageError, Staged, Text, failure_line, stage};
@@ -143,22 +143,6 @@ fn externals(files: &[FileResult], policy: &GuardPolicy, show: Show, strict: boo
         }
     }
     Ok(made)
-}
-
-/// The providers that are asked over the network.
-#[derive(Default)]
-struct Providers;
-
-impl Providers {
-    fn answer(&mut self, stores: &Stores<'_>, fetch: &Fetch) -> Answer {
-        match stores.route(fetch) {
-            Route::Answer(answer) => answer,
-            Route::Ask(_) => Err(crate::pure::external::StoreError::Unsupported {
-                store: fetch.store.to_string(),
-                what: "a provider that render does not read".into(),
-            }),
-        }
-    }
 }
 
 /// One line per failure, in the order of the documents. Returns their number.

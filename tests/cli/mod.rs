@@ -1,4 +1,5 @@
 //! Tests of the command line against the tools that it answers for.
 
 mod kubeseal;
+mod render;
 mod sops;

@@ -3,6 +3,7 @@
 mod canary;
 mod deploy;
 mod election;
+mod encrypted_source;
 mod external_secret;
 mod outage;
 mod render;
