@@ -2,10 +2,10 @@
 
 mod deploy;
 mod election;
+mod external_secret;
 mod outage;
 mod render;
 mod sealed_drop_in;
-mod external_secret;
 mod sealed_secret;
 mod smoke;
 mod up;
