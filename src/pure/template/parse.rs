@@ -1,4 +1,6 @@
 //! The parser. Grammar, strictness and error texts follow Go's text/template/parse; nesting is bounded.
+//!
+//! A little longer than other files: the grammar is one piece.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,10 +58,12 @@ struct Parser<'t> {
     trees: Trees,
     /// Control structures and parentheses around the current token.
     depth: usize,
+    /// A function was named whose result may differ from run to run.
+    volatile: bool,
 }
 
 /// Parses a template and everything it defines.
-pub(super) fn parse(name: &str, text: &[u8], options: &Options) -> Parsed<Trees> {
+pub(super) fn parse(name: &str, text: &[u8], options: &Options) -> Parsed<(Trees, bool)> {
     if text.len() > limits::TEMPLATE_BYTES {
         let cap = limits::TEMPLATE_BYTES;
         return Err(TemplateError::Limit {
@@ -73,9 +77,10 @@ pub(super) fn parse(name: &str, text: &[u8], options: &Options) -> Parsed<Trees>
         scope: Scope::new(name.to_owned()),
         trees: Trees::new(),
         depth: 0,
+        volatile: false,
     };
     parser.top()?;
-    Ok(parser.trees)
+    Ok((parser.trees, parser.volatile))
 }
 
 impl<'t> Parser<'t> {
@@ -546,10 +551,13 @@ impl<'t> Parser<'t> {
         Ok(Some(Operand { pos: token.pos, kind }))
     }
 
-    fn function(&self, token: &Token) -> Parsed<&'static Function> {
+    fn function(&mut self, token: &Token) -> Parsed<&'static Function> {
         let name = String::from_utf8_lossy(&token.text);
         match functions::find(self.flavour, &name) {
-            Some(function) => Ok(function),
+            Some(function) => {
+                self.volatile |= functions::is_volatile(function.name);
+                Ok(function)
+            }
             None => self.fail(format_args!("function {} not defined", quoted(&token.text))),
         }
     }
@@ -645,5 +653,5 @@ fn exact_int(float: f64) -> Option<i64> {
 
 fn exact_uint(float: f64) -> Option<u64> {
     let uint = if float < 0.0 { float as i64 as u64 } else { float as u64 };
-    (float >= 0.0 && float < 1.844_674_407_370_955_2e19 && uint as f64 == float).then_some(uint)
+    ((0.0..1.844_674_407_370_955_2e19).contains(&float) && uint as f64 == float).then_some(uint)
 }
