@@ -1,7 +1,8 @@
 //! Ours beside the real Sealed Secrets controller, each on an API server of its own, in one run. Prints tables.
 //!
 //! `make bench` runs it in the sandbox; alone: `tests/rig/sandbox.sh cargo bench --offline --bench cluster`.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, dead_code)]
+#![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+#![allow(clippy::print_stderr, clippy::indexing_slicing)]
 
 #[path = "../tests/rig/mod.rs"]
 #[allow(unused_imports)]

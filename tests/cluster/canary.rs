@@ -250,7 +250,7 @@ async fn nothing_secret_is_logged_reported_or_counted_at_any_level() {
     let plane = rig::cluster();
     plane.install_crds();
     let scene = Scene { plane, namespace: plane.namespace("canary").await };
-    let mut command = crate::rig::process::operator(&plane.kubeconfig);
+    let mut command = rig::process::operator(&plane.kubeconfig);
     command.env("AWS_SECRETSMANAGER_ENDPOINT", &rig::moto().url).args(["--watch-namespace", &scene.namespace]);
     let arguments = ["--log-level", "trace", "--log-format", "json"];
     let operator = Operator::spawn(command, "127.0.0.1", &scene.namespace, &arguments).await;

@@ -410,7 +410,7 @@ impl Reconcile for External {
             Err(error) => {
                 tracing::warn!(kind = KIND, object = %key, reason = error.reason(), error = %error.line(), "sync failed");
                 match error.retry() {
-                    crate::pure::error::Retry::After(wait) => Finish::FailedFor(wait),
+                    Retry::After(wait) => Finish::FailedFor(wait),
                     // What the API server refuses once it may take once other objects have changed.
                     _ => Finish::Failed,
                 }

@@ -504,7 +504,7 @@ mod tests {
 
     #[test]
     fn a_written_secret_carries_the_incumbents_marks() {
-        let settlement = run(serde_json::json!({}), None, Some("1")).ok().expect("settled");
+        let settlement = run(serde_json::json!({}), None, Some("1")).expect("settled");
         let SecretAction::Write { secret, how } = &settlement.action else { panic!("a write") };
         assert_eq!(*how, WriteMode::Create { manager: "externalsecrets.external-secrets.io/db".into() });
         let expected = settled();
@@ -523,7 +523,7 @@ mod tests {
     #[test]
     fn an_immutable_secret_takes_no_new_data_and_says_so() {
         let live = live(serde_json::json!({"immutable": true, "data": {"a": "b2xk"}}));
-        let settlement = run(serde_json::json!({}), Some(&live), Some("new")).ok().expect("settled");
+        let settlement = run(serde_json::json!({}), Some(&live), Some("new")).expect("settled");
         assert_eq!(settlement.but.map(|e| e.condition_message()), Some("could not update secret, target is immutable"));
         let SecretAction::Write { secret, .. } = &settlement.action else { panic!("a write") };
         assert_eq!(secret.data().get("a").and_then(|v| v.expose_str()), Some("old"));

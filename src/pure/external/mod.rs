@@ -443,7 +443,7 @@ mod tests {
             "data": [{"secretKey": "a", "remoteRef": {"key": "k"}}],
         }));
         es.metadata.labels = Some([("app".to_owned(), "x".to_owned())].into());
-        let (candidate, _) = assemble(&es, vec![value("v", Dialect::Fake)]).ok().expect("assembled");
+        let (candidate, _) = assemble(&es, vec![value("v", Dialect::Fake)]).expect("assembled");
         assert_eq!((candidate.namespace.as_str(), candidate.name.as_str()), ("team", "out"));
         assert_eq!(candidate.labels.get("app").map(String::as_str), Some("x"));
         assert_eq!(entries(&candidate.data), pairs(&[("a", "v")]));

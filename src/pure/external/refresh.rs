@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn due_follows_policy_interval_and_changes() {
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().expect("time");
-        let ago = |seconds: i64| format!("{}", now - k8s_openapi::jiff::SignedDuration::from_secs(seconds));
+        let ago = |seconds: i64| format!("{}", now - jiff::SignedDuration::from_secs(seconds));
         let same = "1-f47fe3c0b255b6dd8047cdffa772587bb829efe7a1cb70febeda2eb2";
         let later = |seconds| Due::Later(Some(Duration::from_secs(seconds)));
         let never = Due::Later(None);

@@ -292,9 +292,7 @@ mod tests {
                 "data": {"url": "db://{{ .user }}:{{ .pass }}@h", "upper": "{{ .user | upper }}"},
                 "metadata": {"labels": {"who": "{{ .user }}"}, "annotations": {"a": "{{ .user | quote }}"}, "finalizers": ["x/y"]}}),
             &Sources::new(),
-        )
-        .ok()
-        .expect("rendered");
+        ).expect("rendered");
         assert_eq!(entries(&candidate), pairs(&[("upper", "ANN"), ("url", "db://ann:p:w@h")]));
         assert_eq!(candidate.kind, "kubernetes.io/basic-auth");
         assert_eq!(candidate.labels.get("who").map(String::as_str), Some("ann"));

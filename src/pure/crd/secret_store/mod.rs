@@ -301,8 +301,8 @@ mod tests {
         assert_eq!(provider["properties"]["doppler"]["x-kubernetes-preserve-unknown-fields"], true);
         // A field whose schema is written by hand is required unless serde gives it a default.
         assert_eq!(provider["properties"]["vault"]["required"], serde_json::json!(["server"]));
-        assert_eq!(provider["properties"]["vault"]["properties"]["auth"]["required"], serde_json::Value::Null);
+        assert_eq!(provider["properties"]["vault"]["properties"]["auth"]["required"], Value::Null);
         assert_eq!(provider["properties"]["aws"]["required"], serde_json::json!(["region", "service"]));
-        assert_eq!(provider["properties"]["aws"]["properties"]["auth"]["required"], serde_json::Value::Null);
+        assert_eq!(provider["properties"]["aws"]["properties"]["auth"]["required"], Value::Null);
     }
 }
