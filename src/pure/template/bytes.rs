@@ -140,13 +140,6 @@ impl Buffer {
         &self.0
     }
 
-    pub fn truncate(&mut self, len: usize) {
-        if let Some(tail) = self.0.get_mut(len..) {
-            tail.zeroize();
-        }
-        self.0.truncate(len);
-    }
-
     pub fn into_vec(mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }

@@ -75,6 +75,7 @@ struct Parsed {
     text: ByteStr,
     trees: parse::Trees,
     missing_key: MissingKey,
+    volatile: bool,
 }
 
 impl Template {
@@ -84,18 +85,26 @@ impl Template {
     /// [`TemplateError::Parse`] with Go's text, or [`TemplateError::Limit`].
     pub fn parse(name: &str, text: impl AsRef<[u8]>, options: &Options) -> Result<Self, TemplateError> {
         let text = text.as_ref();
-        let trees = parse::parse(name, text, options)?;
+        let (trees, volatile) = parse::parse(name, text, options)?;
         Ok(Self(Arc::new(Parsed {
             name: name.to_owned(),
             text: ByteStr::copy_of(text),
             trees,
             missing_key: options.missing_key,
+            volatile,
         })))
     }
 
     /// The name given to [`Template::parse`].
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Whether two renders with the same data may differ: the template names a function that reads the clock or the
+    /// random source. The result of such a template is kept for as long as its inputs are the same, see
+    /// `docs/decisions`.
+    pub fn is_volatile(&self) -> bool {
+        self.0.volatile
     }
 
     /// Renders the template with `dot` as its data.

@@ -56,10 +56,12 @@ struct Parser<'t> {
     trees: Trees,
     /// Control structures and parentheses around the current token.
     depth: usize,
+    /// A function was named whose result may differ from run to run.
+    volatile: bool,
 }
 
 /// Parses a template and everything it defines.
-pub(super) fn parse(name: &str, text: &[u8], options: &Options) -> Parsed<Trees> {
+pub(super) fn parse(name: &str, text: &[u8], options: &Options) -> Parsed<(Trees, bool)> {
     if text.len() > limits::TEMPLATE_BYTES {
         let cap = limits::TEMPLATE_BYTES;
         return Err(TemplateError::Limit {
@@ -73,9 +75,10 @@ pub(super) fn parse(name: &str, text: &[u8], options: &Options) -> Parsed<Trees>
         scope: Scope::new(name.to_owned()),
         trees: Trees::new(),
         depth: 0,
+        volatile: false,
     };
     parser.top()?;
-    Ok(parser.trees)
+    Ok((parser.trees, parser.volatile))
 }
 
 impl<'t> Parser<'t> {
@@ -546,10 +549,13 @@ impl<'t> Parser<'t> {
         Ok(Some(Operand { pos: token.pos, kind }))
     }
 
-    fn function(&self, token: &Token) -> Parsed<&'static Function> {
+    fn function(&mut self, token: &Token) -> Parsed<&'static Function> {
         let name = String::from_utf8_lossy(&token.text);
         match functions::find(self.flavour, &name) {
-            Some(function) => Ok(function),
+            Some(function) => {
+                self.volatile |= functions::is_volatile(function.name);
+                Ok(function)
+            }
             None => self.fail(format_args!("function {} not defined", quoted(&token.text))),
         }
     }

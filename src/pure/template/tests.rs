@@ -117,3 +117,64 @@ fn nothing_overflows_or_hangs() {
         }
     }
 }
+
+#[test]
+fn both_tables_hold_all_of_sprig_and_only_external_has_its_own() {
+    let (sealed, external) = (functions::names(Flavour::Sealed), functions::names(Flavour::External));
+    // 208 of sprig and 19 of Go's own, of which sprig's `slice` hides one.
+    assert_eq!(sealed.len(), 208 + 19 - 1);
+    assert_eq!(external.len(), sealed.len() + 18 + 1, "18 of its own, and hexdec of its copy of sprig");
+    assert!(sealed.iter().all(|name| external.contains(name)));
+    for denied in ["env", "expandenv", "getHostByName", "tpl", "include", "lookup"] {
+        assert!(!external.contains(&denied), "{denied}");
+    }
+}
+
+#[test]
+fn templates_that_differ_from_run_to_run_are_known() {
+    for (text, want) in [
+        ("{{.user}}", false),
+        ("{{if false}}{{randAlpha 3}}{{end}}", true),
+        ("{{define \"a\"}}{{now}}{{end}}", true),
+        ("{{htpasswd .user .password | quote}}", true),
+        ("{{sha256sum .user}}", false),
+    ] {
+        let template = Template::parse("t", text, &Options::default());
+        assert_eq!(template.map(|template| template.is_volatile()).ok(), Some(want), "{text}");
+    }
+}
+
+#[test]
+fn maps_cannot_hold_themselves_and_depth_is_bounded() {
+    for text in ["{{$d := dict}}{{set $d \"self\" $d}}", "{{$d := dict}}{{set $d \"l\" (list (dict \"d\" $d))}}"] {
+        assert!(render(text).is_err_and(|error| error.to_string().contains("into itself")), "{text}");
+    }
+    let deep = "{{$l := list}}{{range until 20000}}{{$l = list $l}}{{end}}";
+    assert!(render(deep).is_ok(), "building and dropping a deep list is safe");
+    for consumer in ["$l", "toJson $l", "deepCopy $l", "deepEqual $l (list $l)"] {
+        let result = render(&format!("{deep}{{{{{consumer}}}}}"));
+        assert!(matches!(result, Err(TemplateError::Limit { .. }) | Ok(_)), "{consumer}");
+    }
+    assert!(matches!(render(&format!("{deep}{{{{$l}}}}")), Err(TemplateError::Limit { .. })));
+}
+
+#[test]
+fn costly_functions_run_into_their_limit() {
+    use crate::pure::limits::TEMPLATE_COST;
+    let mut random = |_: &mut [u8]| {};
+    let mut environment = Environment::new((0, 0), &mut random);
+    assert!(environment.cost(TEMPLATE_COST).is_ok());
+    assert!(environment.cost(1).is_err(), "what was spent before counts");
+    environment.begin();
+    assert!(environment.cost(1).is_ok(), "each render has a budget of its own");
+}
+
+#[test]
+fn a_message_of_fail_is_shown_only_when_it_stands_in_the_template() {
+    assert!(shown("{{fail \"no user\"}}").ends_with("error calling fail: no user"));
+    assert!(!shown("{{fail .user}}").contains("admin"));
+    assert!(!shown("{{fail (print \"bad \" .user)}}").contains("admin"));
+    assert!(!shown("{{.user | fail}}").contains("admin"));
+    assert!(!shown("{{urlParse (print .user \"%zz\")}}").contains("admin"));
+    assert!(!shown("{{mustRegexMatch (print .user \"(\") \"\"}}").contains("admin"));
+}

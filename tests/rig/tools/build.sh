@@ -131,7 +131,8 @@ verify() {
 
 build_go() {
 	local name=$1 key dir tmp package out
-	key=$( { cat "$here/$name/go.mod" "$here/$name/go.sum"; packages "$name"; stamp "$name"; uname -m; } | digest)
+	# Our own programs have sources beside their pins.
+	key=$( { cat "$here/$name/go.mod" "$here/$name/go.sum"; find "$here/$name" -name '*.go' -exec cat {} +; packages "$name"; stamp "$name"; uname -m; } | digest)
 	dir="$store/$name-$key"
 	if [ ! -d "$dir" ]; then
 		require_go
@@ -235,7 +236,7 @@ rm -rf "$store"/.tmp-*
 
 for tool in "${tools[@]}"; do
 	case $tool in
-	age | sops | sealed | etcd | kube) build_go "$tool" ;;
+	age | sops | sealed | etcd | kube | template-oracle) build_go "$tool" ;;
 	bao) build_bao ;;
 	moto) build_moto ;;
 	cargo-deny) build_cargo_deny ;;
