@@ -18,6 +18,7 @@ mod providers;
 pub mod render;
 pub mod sealed_secrets_controller;
 pub mod sops;
+pub mod template;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
 #[derive(Parser)]
@@ -36,6 +37,8 @@ enum Verb {
     /// Read, write and change files encrypted with SOPS
     #[command(display_name = "sops", version = sops::VERSION)]
     Sops(Box<sops::SopsArgs>),
+    /// Try the templates of SealedSecrets and ExternalSecrets without a cluster
+    Template(template::TemplateArgs),
     /// Print the custom resource definitions, ready for `kubectl apply`
     Crds(crds::CrdsArgs),
     /// List the sealing keys of a cluster, with what each of them still opens
@@ -72,6 +75,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     let result = match cli.verb {
         Verb::Operator(args) => operator::run(args),
         Verb::Render(args) => render::run(&args),
+        Verb::Template(args) => template::run(&args),
         Verb::Crds(args) => crds::run(&args),
         Verb::Keys(args) => keys::run(&args),
         Verb::Kubeseal(args) => kubeseal::run(*args),

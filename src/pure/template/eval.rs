@@ -1,5 +1,7 @@
 //! The evaluator. Order of evaluation, conversions and error texts follow Go's text/template; depth, steps and sizes are
 //! bounded.
+//!
+//! Longer than other files: one state machine, whose parts all call each other.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! The parser. Grammar, strictness and error texts follow Go's text/template/parse; nesting is bounded.
+//!
+//! A little longer than other files: the grammar is one piece.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Go's `time`: instants, zones, and layouts such as `Mon Jan _2 15:04:05 2006`. Zones come from the bundled database;
 //! `Local` is UTC, as it is in the pods of both incumbents.
+//!
+//! Longer than other files: the elements of a layout are written and read side by side, so that both stay the same set.
 
 use std::sync::{Arc, OnceLock};
 
