@@ -54,7 +54,7 @@ fn general(value: f64, verb: u8, precision: Option<usize>) -> String {
         Some(precision) => i32::try_from(precision).unwrap_or(i32::MAX),
     };
     let count = if value == 0.0 { 0 } else { i32::try_from(digits.len()).unwrap_or(i32::MAX) };
-    if limit > count && count >= exponent + 1 {
+    if limit > count && count > exponent {
         limit = count;
     }
     if precision.is_none() {

@@ -404,7 +404,7 @@ impl<'t> Lexer<'t> {
     }
 
     /// Reads on to the closing quote. False when the line or the input ends first.
-    fn to_quote(&mut self, quote: char) -> bool {
+    fn read_to(&mut self, quote: char) -> bool {
         loop {
             match self.next_char() {
                 Some('\\') => {
@@ -420,11 +420,11 @@ impl<'t> Lexer<'t> {
     }
 
     fn char_constant(&mut self) -> Token {
-        if self.to_quote('\'') { self.emit(Kind::CharConstant) } else { self.error("unterminated character constant") }
+        if self.read_to('\'') { self.emit(Kind::CharConstant) } else { self.error("unterminated character constant") }
     }
 
     fn quoted(&mut self) -> Token {
-        if self.to_quote('"') { self.emit(Kind::String) } else { self.error("unterminated quoted string") }
+        if self.read_to('"') { self.emit(Kind::String) } else { self.error("unterminated quoted string") }
     }
 
     fn raw_quoted(&mut self) -> Token {

@@ -653,5 +653,5 @@ fn exact_int(float: f64) -> Option<i64> {
 
 fn exact_uint(float: f64) -> Option<u64> {
     let uint = if float < 0.0 { float as i64 as u64 } else { float as u64 };
-    (float >= 0.0 && float < 1.844_674_407_370_955_2e19 && uint as f64 == float).then_some(uint)
+    ((0.0..1.844_674_407_370_955_2e19).contains(&float) && uint as f64 == float).then_some(uint)
 }

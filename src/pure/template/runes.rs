@@ -171,9 +171,7 @@ pub(super) fn unquote_char(source: &[u8], quote: u8) -> Option<(Unquoted, usize)
 }
 
 fn number(digits: &[u8], radix: u32) -> Option<u32> {
-    digits
-        .iter()
-        .try_fold(0u32, |sum, digit| Some(sum.checked_mul(radix)?.checked_add((*digit as char).to_digit(radix)?)?))
+    digits.iter().try_fold(0u32, |sum, digit| sum.checked_mul(radix)?.checked_add((*digit as char).to_digit(radix)?))
 }
 
 /// `strconv.Unquote` of a token that the lexer has found to be quoted. `None` is invalid syntax.

@@ -173,7 +173,7 @@ impl Value {
             Self::Complex(re, im) => *re != 0.0 || *im != 0.0,
             Self::Str(text) | Self::Bytes(text) => !text.is_empty(),
             Self::List(list) => !list.items().is_empty(),
-            Self::Map(map) => map.len() > 0,
+            Self::Map(map) => !map.is_empty(),
             Self::Object(_) => true,
         }
     }

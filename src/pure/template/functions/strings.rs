@@ -339,7 +339,7 @@ fn join(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
 
 /// `strings.SplitN`; negative is all, and an empty separator splits into characters.
 pub(super) fn pieces<'b>(whole: &'b [u8], separator: &[u8], limit: i64) -> Vec<&'b [u8]> {
-    let Ok(limit) = usize::try_from(limit).or_else(|_| Ok::<_, ()>(usize::MAX)) else { return Vec::new() };
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut pieces = Vec::new();
     if limit == 0 {
         return pieces;

@@ -94,7 +94,7 @@ fn unescape(bytes: &[u8], part: Part) -> Parsed<Vec<u8>> {
     Ok(out)
 }
 
-fn cut<'b>(bytes: &'b [u8], at: u8) -> (&'b [u8], Option<&'b [u8]>) {
+fn cut(bytes: &[u8], at: u8) -> (&[u8], Option<&[u8]>) {
     match bytes.iter().position(|byte| *byte == at) {
         Some(place) => (bytes.get(..place).unwrap_or_default(), bytes.get(place + 1..)),
         None => (bytes, None),
