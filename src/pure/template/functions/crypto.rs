@@ -1,7 +1,7 @@
 //! sprig's cryptographic functions. Salts and initial vectors come from the environment's random source; prime search
 //! and signatures use aws-lc's own generator, which takes no other.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use aws_lc_rs::cipher::{
     AES_256, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey,

@@ -150,8 +150,8 @@ fn cert_sans(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
             GeneralName::RFC822Name(mail) => mails.push((*mail).to_owned()),
             GeneralName::URI(uri) => uris.push((*uri).to_owned()),
             GeneralName::IPAddress(bytes) => {
-                let four = <[u8; 4]>::try_from(*bytes).map(|bytes| std::net::Ipv4Addr::from(bytes).to_string());
-                let six = <[u8; 16]>::try_from(*bytes).map(|bytes| std::net::Ipv6Addr::from(bytes).to_string());
+                let four = <[u8; 4]>::try_from(*bytes).map(|bytes| core::net::Ipv4Addr::from(bytes).to_string());
+                let six = <[u8; 16]>::try_from(*bytes).map(|bytes| core::net::Ipv6Addr::from(bytes).to_string());
                 addresses.extend(four.or(six).ok());
             }
             _ => {}

@@ -151,7 +151,7 @@ fn host_of(scheme: &[u8], host: &[u8]) -> Parsed<Vec<u8>> {
         None => unescape(name, Part::Host)?,
     };
     let address = cut(&name, b'%').0;
-    let parsed = std::str::from_utf8(address).ok().and_then(|text| text.parse::<std::net::Ipv6Addr>().ok());
+    let parsed = std::str::from_utf8(address).ok().and_then(|text| text.parse::<core::net::Ipv6Addr>().ok());
     if parsed.is_none() {
         return Err("invalid host: it is no IPv6 address".to_owned());
     }
