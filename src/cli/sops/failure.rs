@@ -43,9 +43,7 @@ impl Failure {
         let code = match error {
             SopsError::Keys(report) => return Self::new(code::COULD_NOT_RETRIEVE_KEY, key_report(report, sources)),
             SopsError::Format(_) | SopsError::DuplicateKey { .. } => code::COULD_NOT_READ_INPUT,
-            SopsError::OddKey { .. } | SopsError::NumberRange { .. } | SopsError::CommentPlace { .. } => {
-                code::ERROR_ENCRYPTING_TREE
-            }
+            SopsError::OddKey { .. } | SopsError::NumberRange { .. } => code::ERROR_ENCRYPTING_TREE,
             SopsError::NotEncrypted { .. } | SopsError::Damaged { .. } | SopsError::Type { .. } => {
                 code::ERROR_DECRYPTING_TREE
             }

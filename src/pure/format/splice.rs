@@ -17,22 +17,11 @@ pub struct Edit {
     pub text: Plaintext,
 }
 
-/// Something that cannot be written at its place.
+/// A non-finite number, which JSON cannot hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unwritable {
     /// Offset in the source.
     pub at: usize,
-    /// What it is.
-    pub what: What,
-}
-
-/// What cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// A non-finite number in JSON.
-    Number,
-    /// A comment that must become a list element inside brackets.
-    Comment,
 }
 
 /// What becomes of a YAML alias whose anchor changes.
@@ -106,13 +95,16 @@ fn changed_spans(items: &[Item], out: &mut HashSet<usize>) {
 /// the items end.
 pub fn removal(source: &[u8], items: &[Item], index: usize, end: usize, flow: bool) -> Span {
     let Some(item) = items.get(index) else { return end..end };
-    let next = items.get(index + 1);
     if !flow {
+        let next = items.get(index + 1);
         let line_start =
             |at: usize| source.get(..at).and_then(|b| b.iter().rposition(|b| *b == b'\n')).map_or(0, |p| p + 1);
         return line_start(item.start())..next.map_or(end, |next| line_start(next.start()));
     }
-    let previous = index.checked_sub(1).and_then(|before| items.get(before));
+    // A comment behind the closing bracket is an item too; only values are separated by commas.
+    let value = |item: &&Item| !matches!(item, Item::Comment(_));
+    let previous = items.iter().take(index).rev().find(value);
+    let next = items.iter().skip(index + 1).find(value);
     match (previous, next) {
         (_, Some(next)) => item.start()..next.start(),
         (Some(previous), None) => previous.end()..item.end(),
@@ -135,9 +127,7 @@ impl Writer<'_> {
     fn items(&mut self, items: &[Item]) -> Result<(), Unwritable> {
         for (index, item) in items.iter().enumerate() {
             match item {
-                Item::Comment(comment) if comment.element => {
-                    self.element_comment(comment, items.get(index + 1..).unwrap_or_default(), items)?;
-                }
+                Item::Comment(comment) if comment.element => self.element_comment(comment, items),
                 Item::Comment(comment) if comment.changed => self.comment(comment),
                 Item::Comment(_) => {}
                 Item::Entry(entry) => {
@@ -199,39 +189,21 @@ impl Writer<'_> {
         }
     }
 
-    /// A comment of a list that becomes an element: on its own line in place, one behind an item before that item.
-    fn element_comment(&mut self, comment: &Comment, rest: &[Item], items: &[Item]) -> Result<(), Unwritable> {
-        let unwritable = Unwritable { at: comment.span.start, what: What::Comment };
-        let element = |items: &[Item]| {
-            items.iter().find_map(|item| match item {
-                Item::Element(element) => Some((element.start, element.value.layout)),
-                _ => None,
-            })
-        };
-        let line_start = self
-            .source
-            .get(..comment.span.start)
-            .and_then(|b| b.iter().rposition(|b| *b == b'\n'))
-            .map_or(0, |at| at + 1);
-        let lead = self.source.get(line_start..comment.span.start).unwrap_or_default();
-        let (_, layout) = element(items).filter(|(_, layout)| !layout.flow).ok_or(unwritable)?;
-        let mut text = Vec::new();
-        if lead.iter().all(|byte| *byte == b' ') {
-            text.extend(std::iter::repeat_n(b' ', layout.indent));
-            text.extend_from_slice(b"- ");
-            text.extend_from_slice(comment.text.expose());
-            self.edits.push(Edit { span: line_start..comment.span.end, text: Plaintext::new(text) });
-            return Ok(());
-        }
-        let (next, _) = element(rest).ok_or(unwritable)?;
+    /// A comment that was an element of its list becomes one again, in place. Where it cannot be an element any more it
+    /// stays a comment, which every SOPS reads as well.
+    fn element_comment(&mut self, comment: &Comment, items: &[Item]) {
+        let start = self.source.get(..comment.span.start).unwrap_or_default();
+        let line_start = start.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let alone = start.get(line_start..).unwrap_or_default().iter().all(|byte| *byte == b' ');
+        let layout = items.iter().find_map(|item| match item {
+            Item::Element(element) => Some(element.value.layout),
+            _ => None,
+        });
+        let Some(layout) = layout.filter(|layout| alone && !layout.flow) else { return self.comment(comment) };
+        let mut text = vec![b' '; layout.indent];
         text.extend_from_slice(b"- ");
         text.extend_from_slice(comment.text.expose());
-        text.extend_from_slice(if self.crlf { b"\r\n" } else { b"\n" });
-        text.extend(std::iter::repeat_n(b' ', layout.indent));
-        self.edits.push(Edit { span: next..next, text: Plaintext::new(text) });
-        let blanks = lead.iter().rev().take_while(|byte| b" \t".contains(byte)).count();
-        self.edits.push(Edit { span: comment.span.start - blanks..comment.span.end, text: Plaintext::new(Vec::new()) });
-        Ok(())
+        self.edits.push(Edit { span: line_start..comment.span.end, text: Plaintext::new(text) });
     }
 
     fn scalar(&self, scalar: &Scalar, layout: Layout, span: &Span) -> Result<Plaintext, Unwritable> {
@@ -240,7 +212,7 @@ impl Writer<'_> {
                 let text = yaml_scalar(scalar, layout, Room { block: self.line_ends(span), step: self.step });
                 Ok(self.with_line_breaks(text))
             }
-            Format::Json => json_scalar(scalar).ok_or(Unwritable { at: span.start, what: What::Number }),
+            Format::Json => json_scalar(scalar).ok_or(Unwritable { at: span.start }),
             Format::Dotenv => Ok(dotenv::escape(plain_text(scalar).expose())),
             Format::Ini => Ok(ini::value_text(plain_text(scalar).expose())),
             Format::Binary => Ok(plain_text(scalar)),

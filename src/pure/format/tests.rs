@@ -48,7 +48,7 @@ fn yaml_spans_are_exact() {
             "/l/-=|-\n  blk",
             "/l/-/-/y=1",
             "/l/-/-/z=",
-            "# flow",
+            "/f# flow",
             "/f/a=1",
             "/f/b/-=2",
             "/f/b/-=\"3\"",

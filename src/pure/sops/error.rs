@@ -38,8 +38,6 @@ pub enum SopsError {
     Type { entry: String, line: usize, kind: String },
     #[error("line {line}: entry {entry} is a number above the range of SOPS (64 bits with sign)")]
     NumberRange { entry: String, line: usize },
-    #[error("line {line}: a comment inside braces or brackets cannot be encrypted")]
-    CommentPlace { line: usize },
     #[error("entry {entry}: the name is reserved for the metadata; the file may be encrypted already")]
     AlreadyEncrypted { entry: String },
     #[error("no recipients are given")]
@@ -89,7 +87,7 @@ impl Explain for SopsError {
             Self::AlreadyEncrypted { .. } => "AlreadyEncrypted",
             Self::NoRecipients | Self::EmptyGroup { .. } | Self::Threshold { .. } => "InvalidRecipients",
             Self::Wrap { .. } => "WrapFailed",
-            Self::CommentPlace { .. } | Self::CommentMatches | Self::OneDocument { .. } => "FormatMismatch",
+            Self::CommentMatches | Self::OneDocument { .. } => "FormatMismatch",
             Self::NotVerified => "NotVerified",
             Self::Path { .. } => "InvalidPath",
             Self::Rules { .. } => "InvalidRules",
@@ -130,7 +128,6 @@ impl Explain for SopsError {
             Self::NoRecipients | Self::EmptyGroup { .. } => "name at least one recipient in each group".into(),
             Self::Threshold { .. } => "correct the threshold".into(),
             Self::Wrap { .. } => "correct or remove the recipient".into(),
-            Self::CommentPlace { .. } => "put the comment on a line of its own outside".into(),
             Self::CommentMatches => "choose a pattern that does not match base64 text".into(),
             Self::OneDocument { .. } => "split the file, or write YAML".into(),
             Self::NotVerified => "report this with a file without secrets that shows it".into(),

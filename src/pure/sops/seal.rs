@@ -249,7 +249,14 @@ fn wrap_groups(
 }
 
 /// Digest of (additional data, type, plaintext) to the ciphertexts seen for it, in document order.
-type Known = HashMap<[u8; 32], Vec<String>>;
+type Known = HashMap<[u8; 32], Vec<Seen>>;
+
+/// A ciphertext of the old file.
+struct Seen {
+    text: String,
+    /// It is a comment that was written as an element of its list.
+    element: bool,
+}
 
 fn digest(aad: &str, kind: &str, plaintext: &[u8]) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -274,7 +281,7 @@ impl<'s> Sealer<'s> {
         Self { cipher, mac, selector: metadata.selector.clone(), random, known: Known::new() }
     }
 
-    fn encrypt(&mut self, bytes: &[u8], kind: &str, aad: &str) -> Result<String, SopsError> {
+    fn encrypt(&mut self, bytes: &[u8], kind: &str, aad: &str) -> Result<Seen, SopsError> {
         // A float without a fraction is printed as an integer and hashes the same: it stays the float that it was.
         for kind in [kind, if kind == "int" { "float" } else { kind }] {
             let known = self.known.get_mut(&digest(aad, kind, bytes)).filter(|texts| !texts.is_empty());
@@ -284,7 +291,8 @@ impl<'s> Sealer<'s> {
         }
         let mut nonce = [0; NONCE_BYTES];
         (self.random)(&mut nonce);
-        Ok(self.cipher.seal(bytes, kind, aad, nonce).ok_or(SopsError::NotVerified)?.text())
+        let text = self.cipher.seal(bytes, kind, aad, nonce).ok_or(SopsError::NotVerified)?.text();
+        Ok(Seen { text, element: false })
     }
 
     /// The encrypted MAC.
@@ -307,7 +315,7 @@ impl Visit for Sealer<'_> {
         if !place.encrypted || bytes.is_empty() {
             return Ok(Leaf::Same);
         }
-        Ok(Leaf::Changed(Scalar::text(self.encrypt(bytes.expose(), kind, &place.aad())?)))
+        Ok(Leaf::Changed(Scalar::text(self.encrypt(bytes.expose(), kind, &place.aad())?.text)))
     }
 
     fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
@@ -315,13 +323,15 @@ impl Visit for Sealer<'_> {
         if !place.encrypted || comment.text.is_empty() {
             return Ok(None);
         }
-        let text = self.encrypt(comment.text.expose(), "comment", &place.aad())?;
+        // SOPS makes the comments of a list its elements; a comment in place is read by every version, too, and leaves
+        // the list as long as it is.
+        let Seen { text, element } = self.encrypt(comment.text.expose(), "comment", &place.aad())?;
         if let Selector::UnencryptedCommentRegex(pattern) = &self.selector
             && pattern.is_match(text.as_bytes())
         {
             return Err(SopsError::CommentMatches);
         }
-        Ok(Some(CommentLeaf { text: Plaintext::from(text), element: place.in_list }))
+        Ok(Some(CommentLeaf { text: Plaintext::from(text), element }))
     }
 }
 
@@ -346,7 +356,7 @@ impl Visit for Rotator<'_> {
                 self.sealer.mac.add(canonical.expose(), true);
             }
         }
-        Ok(Leaf::Changed(Scalar::text(self.sealer.encrypt(bytes.expose(), &kind, &place.aad())?)))
+        Ok(Leaf::Changed(Scalar::text(self.sealer.encrypt(bytes.expose(), &kind, &place.aad())?.text)))
     }
 
     fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
@@ -354,7 +364,7 @@ impl Visit for Rotator<'_> {
         for aad in place.comment_aads() {
             match self.old.open_text(text, &aad) {
                 Ok((bytes, kind)) => {
-                    let text = Plaintext::from(self.sealer.encrypt(bytes.expose(), &kind, &aad)?);
+                    let text = Plaintext::from(self.sealer.encrypt(bytes.expose(), &kind, &aad)?.text);
                     return Ok(Some(CommentLeaf { text, element: false }));
                 }
                 Err(CipherError::NotEncrypted) => return Ok(None),
@@ -372,21 +382,24 @@ fn remember(document: &Document, cipher: &Cipher) -> Result<Known, SopsError> {
         known: Known,
     }
     impl Reader<'_> {
-        fn note(&mut self, text: &[u8], aad: &str) -> Option<bool> {
+        fn note(&mut self, text: &[u8], aad: &str, scalar: bool) -> Option<bool> {
             let (bytes, kind) = match self.cipher.open_text(text, aad) {
                 Ok(opened) => opened,
                 Err(error) => return (error == CipherError::NotEncrypted).then_some(false),
             };
             let whole = String::from_utf8_lossy(text);
             let whole = whole.rsplit_once(']').map(|(body, _)| format!("{body}]"))?;
-            self.known.entry(digest(aad, &kind, bytes.expose())).or_default().push(whole);
+            self.known
+                .entry(digest(aad, &kind, bytes.expose()))
+                .or_default()
+                .push(Seen { text: whole, element: scalar && kind == "comment" });
             Some(true)
         }
     }
     impl Visit for Reader<'_> {
         fn scalar(&mut self, scalar: &Scalar, place: &Place<'_>) -> Result<Leaf, SopsError> {
             if let (true, Scalar::Text(text)) = (place.encrypted, scalar) {
-                self.note(text.expose(), &place.aad());
+                self.note(text.expose(), &place.aad(), true);
             }
             Ok(Leaf::Same)
         }
@@ -394,7 +407,7 @@ fn remember(document: &Document, cipher: &Cipher) -> Result<Known, SopsError> {
         fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
             let text = comment.text.expose().trim_ascii_start();
             for aad in place.comment_aads() {
-                if self.note(text, &aad).is_some() {
+                if self.note(text, &aad, false).is_some() {
                     break;
                 }
             }

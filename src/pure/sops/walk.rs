@@ -4,7 +4,7 @@
 use super::error::SopsError;
 use super::metadata::is_metadata;
 use super::selector::Selector;
-use crate::pure::format::splice::{Unwritable, What};
+use crate::pure::format::splice::Unwritable;
 use crate::pure::format::{
     Branch, Comment, Element, EmitError, Entry, Format, Item, Node, Scalar, Span, Value, line_of,
 };
@@ -73,11 +73,7 @@ impl Place<'_> {
 
 /// The error of a value that could not be written, named by its line.
 pub(super) fn unwritable(error: Unwritable, source: &[u8], format: Format) -> SopsError {
-    let entry = format!("on line {}", line_of(source, error.at));
-    match error.what {
-        What::Number => EmitError::NotFinite { format, entry }.into(),
-        What::Comment => SopsError::CommentPlace { line: line_of(source, error.at) },
-    }
+    EmitError::NotFinite { format, entry: format!("on line {}", line_of(source, error.at)) }.into()
 }
 
 fn aad(path: &[String]) -> String {

@@ -363,6 +363,15 @@ impl<'s> Reader<'s> {
 
 fn place(pending: Pending, items: &mut Vec<Item>) {
     let item = Item::Comment(pending.comment);
+    if let (true, Some(Item::Entry(Entry { value: Node { value, layout, .. }, .. }))) =
+        (pending.inline, items.last_mut())
+        && let (false, Value::Map(inner) | Value::List(inner)) = (layout.alias, value)
+        && !inner.is_empty()
+    {
+        // Behind a closing bracket: yaml.v3 makes it the first comment inside.
+        inner.insert(0, item);
+        return;
+    }
     match items.last() {
         Some(Item::Entry(_) | Item::Element(_)) if pending.inline => {
             let at = items.len() - 1;
