@@ -263,3 +263,18 @@ fn a_document_whose_name_is_ciphertext_holds_pruning_back() {
         assert!(plan(result, &["database"]).held_back, "{reason}");
     }
 }
+
+#[test]
+fn every_document_of_a_stream_with_a_broken_block_fails_and_is_kept() {
+    let ring = Ring::new();
+    let file = example("gitops/sops/stream.yaml");
+    let broken = file.replace("    mac: ENC[", "    shamir_threshold: [x]\n    mac: ENC[");
+    assert_ne!(broken, file);
+    let result = ring.stage("a.yaml", &broken, None);
+    assert_eq!(shape(&result), ["InvalidMetadata", "InvalidMetadata"]);
+    let names: Vec<_> = result.documents.iter().map(|d| (d.number, d.header.name.clone())).collect();
+    assert_eq!(names, [(Some(1), "queue".to_owned()), (Some(2), "cache".to_owned())]);
+    let plan = plan(result, &["queue", "cache", "gone"]);
+    assert!(!plan.held_back);
+    assert_eq!(plan.candidates.keys().collect::<Vec<_>>(), ["gone"]);
+}
