@@ -16,7 +16,7 @@ const DECRYPT: &str = "kustomize.toolkit.fluxcd.io/decrypt";
 /// Written by `kubectl apply`: a copy of the whole object, values included.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What a document calls itself. Empty where it does not say.
+/// What a document calls itself. Empty where it does not say, or says it in ciphertext.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// `apiVersion`.
@@ -37,10 +37,10 @@ impl Header {
         let metadata = map(items, "metadata").unwrap_or_default();
         let annotations = map(metadata, "annotations").unwrap_or_default();
         Self {
-            api_version: text(items, "apiVersion"),
-            kind: text(items, "kind"),
-            namespace: text(metadata, "namespace"),
-            name: text(metadata, "name"),
+            api_version: name(items, "apiVersion"),
+            kind: name(items, "kind"),
+            namespace: name(metadata, "namespace"),
+            name: name(metadata, "name"),
             decrypt_disabled: text(annotations, DECRYPT).eq_ignore_ascii_case("disabled"),
         }
     }
@@ -94,6 +94,16 @@ fn text(items: &[Item], name: &str) -> String {
         Some(Value::Scalar(Scalar::Text(text))) => text.expose_str().unwrap_or_default().to_owned(),
         _ => String::new(),
     }
+}
+
+/// A text that names something. Ciphertext names nothing: `sops -e` without a selector encrypts the name, too.
+fn name(items: &[Item], field: &str) -> String {
+    let text = text(items, field);
+    if is_ciphertext(text.as_bytes()) { String::new() } else { text }
+}
+
+fn is_ciphertext(text: &[u8]) -> bool {
+    text.starts_with(b"ENC[AES256_GCM,data:") && text.trim_ascii_end().ends_with(b"]")
 }
 
 /// The document as a typed object.
@@ -193,10 +203,7 @@ fn strings(metadata: &[Item], name: &str) -> Result<std::collections::BTreeMap<S
 pub(super) fn ciphertext(items: &[Item]) -> Option<String> {
     fn in_value(value: &Value) -> Option<String> {
         match value {
-            Value::Scalar(Scalar::Text(text)) => {
-                let text = text.expose();
-                (text.starts_with(b"ENC[AES256_GCM,data:") && text.trim_ascii_end().ends_with(b"]")).then(String::new)
-            }
+            Value::Scalar(Scalar::Text(text)) => is_ciphertext(text.expose()).then(String::new),
             Value::Scalar(_) => None,
             Value::Map(items) => ciphertext(items),
             Value::List(items) => elements(items)

@@ -19,7 +19,7 @@ use crate::pure::format::{self, Branch, Format, FormatError};
 use crate::pure::keys::age::Identities;
 use crate::pure::sealed::{Hints, SealingKeys, unseal};
 use crate::pure::secret::Plaintext;
-use crate::pure::sops::{self, PartKind};
+use crate::pure::sops::{self, PartKind, SopsError};
 
 /// What opens documents, and what the Secrets that come out must keep to.
 pub struct Keys<'a> {
@@ -113,6 +113,20 @@ fn whole(path: String, source: Vec<u8>, error: StageError) -> FileResult {
     FileResult { path, source, documents: vec![document] }
 }
 
+/// A run that shares one `sops` block fails together, and each of its documents says so: one that is left out would pass
+/// for one that left the repository. A run that cannot even be parsed is one document without a name.
+fn failed(run: &[Branch], first: usize, error: &SopsError) -> Vec<Document> {
+    let mut headers: Vec<Header> = run.iter().map(|branch| Header::of(&branch.items)).collect();
+    if headers.is_empty() {
+        headers.push(Header::default());
+    }
+    let one = |(index, header)| {
+        let outcome = Err(StageError::Sops(error.clone()));
+        Document { number: Some(first + index), header, outcome }
+    };
+    headers.into_iter().enumerate().map(one).collect()
+}
+
 /// JSON by its suffix; all else that is read as a manifest is YAML.
 fn format_of(path: &str) -> Format {
     let json = path.rsplit_once('.').is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"));
@@ -189,25 +203,21 @@ impl Stage<'_> {
 
     fn sops(&self, span: Range<usize>, first: usize, documents: &mut Vec<Document>) {
         let bytes = self.source.get(span.clone()).unwrap_or_default();
-        let parsed = match sops::parse(bytes, self.format) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let error = self.at_file_lines(&span, |bytes| sops::parse(bytes, self.format).err(), error);
-                let header = self.first_header(bytes);
-                let outcome = if header.decrypt_disabled { Ok(self.keep(span)) } else { Err(error.into()) };
-                documents.push(Document { number: Some(first), header, outcome });
-                return;
-            }
-        };
         let clear = format::parse(bytes, self.format).map(|tree| tree.branches).unwrap_or_default();
-        let headers: Vec<Header> = clear.iter().map(|branch| Header::of(&branch.items)).collect();
-        if headers.iter().all(|header| header.decrypt_disabled) && !headers.is_empty() {
-            for (index, (branch, header)) in clear.iter().zip(headers).enumerate() {
-                let outcome = self.kept(branch, span.start);
+        if clear.iter().all(|branch| Header::of(&branch.items).decrypt_disabled) && !clear.is_empty() {
+            for (index, branch) in clear.iter().enumerate() {
+                let (header, outcome) = (Header::of(&branch.items), self.kept(branch, span.start));
                 documents.push(Document { number: Some(first + index), header, outcome });
             }
             return;
         }
+        let parsed = match sops::parse(bytes, self.format) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let error = self.at_file_lines(&span, |bytes| sops::parse(bytes, self.format).err(), error);
+                return documents.extend(failed(&clear, first, &error));
+            }
+        };
         let opened = match sops::open(&parsed, self.keys.identities) {
             Ok(opened) => opened,
             Err(error) => {
@@ -216,11 +226,7 @@ impl Stage<'_> {
                     sops::open(&parsed, self.keys.identities).err()
                 };
                 let error = self.at_file_lines(&span, again, error);
-                documents.extend(headers.into_iter().enumerate().map(|(index, header)| {
-                    let outcome = Err(StageError::Sops(error.clone()));
-                    Document { number: Some(first + index), header, outcome }
-                }));
-                return;
+                return documents.extend(failed(&clear, first, &error));
             }
         };
         for (index, branch) in opened.branches().iter().enumerate() {
@@ -233,11 +239,6 @@ impl Stage<'_> {
         }
     }
 
-    fn first_header(&self, bytes: &[u8]) -> Header {
-        let tree = format::parse(bytes, self.format).ok();
-        tree.and_then(|tree| tree.branches.first().map(|branch| Header::of(&branch.items))).unwrap_or_default()
-    }
-
     /// A document that asks to be left as it is.
     fn kept(&self, branch: &Branch, offset: usize) -> Result<Staged, StageError> {
         let span = branch.span.start + offset..branch.span.end + offset;
@@ -245,10 +246,6 @@ impl Stage<'_> {
             None => Text::None,
             Some(show) => show.plain(branch)?.map_or(Text::Source(span), Text::Made),
         }))
-    }
-
-    fn keep(&self, span: Range<usize>) -> Staged {
-        Staged::Plain(if self.show.is_some() { Text::Source(span) } else { Text::None })
     }
 
     /// Decides by kind what a document without ciphertext is.

@@ -235,3 +235,46 @@ fn guards_hold_for_what_comes_out_of_the_stage() {
         assert_eq!(shape(&ring.stage(path, &example(path), None)), ["ForeignNamespace"], "{path}");
     }
 }
+
+/// What would be pruned of Secrets that are there.
+fn plan(result: FileResult, known: &[&str]) -> decide::PrunePlan {
+    let known = known.iter().map(|name| ((*name).to_owned(), Some("u".to_owned()))).collect();
+    decide::prune_plan(known, &[result])
+}
+
+#[test]
+fn a_document_whose_name_is_ciphertext_holds_pruning_back() {
+    let mut ring = Ring::new();
+    // As `sops -e` without a selector leaves it. The real ciphertext of another place will do: it is not opened here.
+    let file = example("gitops/sops/database.yaml");
+    let enc = file.lines().find_map(|line| line.trim().strip_prefix("password: ")).expect("ciphertext");
+    let all = file
+        .replace("apiVersion: v1\n", &format!("apiVersion: {enc}\n"))
+        .replace("kind: Secret\n", &format!("kind: {enc}\n"))
+        .replace(" name: database\n", &format!(" name: {enc}\n"))
+        .replace(" namespace: shop\n", &format!(" namespace: {enc}\n"));
+    assert_eq!(all.matches(enc).count(), 5, "everything is replaced: {all}");
+    let lost = all[..all.find("\nsops:").expect("block") + 1].to_owned();
+    ring.identities = Identities::new();
+    for (content, reason) in [(all, "NoMatchingKey"), (lost, "MetadataMissing")] {
+        let result = ring.stage("a.yaml", &content, None);
+        assert_eq!(shape(&result), [reason]);
+        assert_eq!(result.documents[0].header, Header::default(), "nothing is known of it");
+        assert!(plan(result, &["database"]).held_back, "{reason}");
+    }
+}
+
+#[test]
+fn every_document_of_a_stream_with_a_broken_block_fails_and_is_kept() {
+    let ring = Ring::new();
+    let file = example("gitops/sops/stream.yaml");
+    let broken = file.replace("    mac: ENC[", "    shamir_threshold: [x]\n    mac: ENC[");
+    assert_ne!(broken, file);
+    let result = ring.stage("a.yaml", &broken, None);
+    assert_eq!(shape(&result), ["InvalidMetadata", "InvalidMetadata"]);
+    let names: Vec<_> = result.documents.iter().map(|d| (d.number, d.header.name.clone())).collect();
+    assert_eq!(names, [(Some(1), "queue".to_owned()), (Some(2), "cache".to_owned())]);
+    let plan = plan(result, &["queue", "cache", "gone"]);
+    assert!(!plan.held_back);
+    assert_eq!(plan.candidates.keys().collect::<Vec<_>>(), ["gone"]);
+}
