@@ -83,11 +83,11 @@ fn the_example_is_rendered_without_a_flag_or_a_variable() {
     assert_eq!(
         objects(&json),
         [
+            "Namespace/-/shop",
             "ConfigMap/shop/limits",
             "ConfigMap/shop/shop",
             "Service/shop/shop",
             "Secret/shop/payment",
-            "Namespace/-/shop",
             "Secret/shop/sealed-cluster-wide",
             "Secret/shop/sealed-namespace-wide",
             "Secret/shop/sealed-strict",

@@ -41,6 +41,13 @@ impl Bench {
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--listen-metrics", &format!("127.0.0.1:{metrics}")]);
         let operator = Proc::spawn("latchwork", command);
         let bench = Self { plane, namespace, operator, metrics: format!("http://127.0.0.1:{metrics}/metrics") };
+        let http = reqwest::Client::builder().no_proxy().build().expect("HTTP client");
+        eventually(SOON, "the operator to be ready", || async {
+            bench.operator.assert_running();
+            let answer = http.get(format!("http://127.0.0.1:{port}/readyz")).send().await.map_err(|e| e.to_string())?;
+            if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
+        })
+        .await;
         let key = std::fs::read_to_string(tools::repository().join("keys-example/.latchwork/keys/cluster.agekey"));
         bench.secret("sops-age", &[("age.agekey", &key.expect("example"))]);
         bench
@@ -99,7 +106,7 @@ impl Bench {
         let secrets = self.secrets().await;
         eventually(SOON, &format!("Secret {name} with its value"), || async {
             self.operator.assert_running();
-            let secret = secrets.get(name).await.map_err(|e| format!("{e}\n{}", self.operator.tail(30)))?;
+            let secret = secrets.get(name).await.map_err(|e| format!("{e}\n{}", self.operator.tail(80)))?;
             let found = secret.data.as_ref().and_then(|data| data.get("value")).map(|v| v.0.clone());
             if found.as_deref() == Some(value.as_bytes()) { Ok(secret) } else { Err("another value".to_owned()) }
         })
