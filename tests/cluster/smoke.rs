@@ -273,7 +273,7 @@ async fn the_operator_starts_serves_and_stops_cleanly() {
     cluster.install_crds();
     let operator = Operator::start(&cluster.kubeconfig, &namespace, &[]).await;
     operator.wait_ready().await;
-    assert!(operator.metrics().await.contains("# EOF"));
+    assert!(operator.metrics().await.contains("# TYPE latchwork_leader gauge"));
     let status = operator.stop().await;
     assert_eq!(status.code(), Some(0), "{}", operator.process.tail(20));
 }

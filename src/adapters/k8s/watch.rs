@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
@@ -132,6 +133,10 @@ impl<T> Store<T> {
     }
 }
 
+/// Silence after which an unanswered list is asked for anew, and its longest form: it doubles each time, so that a server
+/// that is merely slow is not asked over and over.
+const LIST_SILENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(160));
+
 /// Where to watch.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
@@ -168,7 +173,8 @@ pub async fn objects<K>(
     let same = |old: &Entry<K>, new: &Entry<K>| {
         old.meta.uid == new.meta.uid && old.meta.resource_version == new.meta.resource_version
     };
-    follow(watcher(api, config(&scope)), &kind, decode, same, &store, on, stop).await;
+    let open = || watcher(api.clone(), config(&scope));
+    follow(open, &kind, decode, same, &store, on, stop).await;
 }
 
 /// What is kept of a Secret that somebody else's controller may own.
@@ -219,7 +225,8 @@ pub async fn secrets(
         Entry { meta, object: Ok(object) }
     };
     let same = |old: &Entry<SecretMeta>, new: &Entry<SecretMeta>| old.object == new.object;
-    follow(watcher(api, config(&scope)), "Secret", decode, same, &store, on, stop).await;
+    let open = || watcher(api.clone(), config(&scope));
+    follow(open, "Secret", decode, same, &store, on, stop).await;
 }
 
 fn config(scope: &Scope) -> watcher::Config {
@@ -235,8 +242,8 @@ fn shape_only(text: &str) -> String {
     text.get(..cut).unwrap_or_default().trim_end().to_owned()
 }
 
-async fn follow<K, T>(
-    stream: impl Stream<Item = watcher::Result<Event<K>>>,
+async fn follow<K, T, S>(
+    open: impl Fn() -> S,
     kind: &str,
     decode: impl Fn(K) -> Entry<T>,
     same: impl Fn(&Entry<T>, &Entry<T>) -> bool,
@@ -245,8 +252,13 @@ async fn follow<K, T>(
     stop: CancellationToken,
 ) where
     K: Resource + Clone + Debug + Send + 'static,
+    S: Stream<Item = watcher::Result<Event<K>>> + Send,
 {
-    let mut stream = std::pin::pin!(stream.default_backoff());
+    let mut stream = Box::pin(open().default_backoff());
+    // Whether the stream that is open now has completed its list. Until then silence is a fault: an API server that is
+    // just setting up a new kind may accept a list and never answer it.
+    let mut complete = false;
+    let (mut silence, longest) = LIST_SILENCE;
     // Keys not yet named by the list in progress: what is left at its end was deleted while nobody watched.
     let mut unseen: Option<HashSet<ObjectKey>> = None;
     let apply = |object: K, unseen: &mut Option<HashSet<ObjectKey>>, listed: bool| {
@@ -268,16 +280,25 @@ async fn follow<K, T>(
     loop {
         let event = tokio::select! {
             event = stream.next() => event,
+            () = tokio::time::sleep(silence), if !complete => {
+                tracing::debug!(kind, seconds = silence.as_secs(), "no answer to a list; asking anew");
+                silence = longest.min(silence * 2);
+                stream = Box::pin(open().default_backoff());
+                continue;
+            }
             () = stop.cancelled() => return,
         };
         match event {
             Some(Ok(Event::Init)) => {
+                complete = false;
                 let entries = store.entries.read().unwrap_or_else(PoisonError::into_inner);
                 unseen = Some(entries.keys().cloned().collect());
             }
             Some(Ok(Event::InitApply(object))) => apply(object, &mut unseen, true),
             Some(Ok(Event::InitDone)) => {
                 unseen.take().unwrap_or_default().iter().for_each(remove);
+                complete = true;
+                silence = LIST_SILENCE.0;
                 store.listed.store(true, Ordering::Release);
                 store.set_health(Health::Synced);
             }
@@ -316,7 +337,12 @@ fn note_failure<T>(kind: &str, error: watcher::Error, store: &Store<T>) {
         store.set_health(Health::Absent);
         return;
     }
-    tracing::warn!(kind, reason = error.reason(), %error, "watch failed and is opened again");
+    if matches!(error, ApiError::Busy(_)) {
+        // How a server behaves that is still setting up the kind.
+        tracing::info!(kind, reason = error.reason(), %error, "watch is opened again");
+    } else {
+        tracing::warn!(kind, reason = error.reason(), %error, "watch failed and is opened again");
+    }
     store.set_health(Health::Failing(error.reason()));
 }
 
@@ -355,7 +381,9 @@ mod tests {
         let same = |old: &Entry<String>, new: &Entry<String>| old.meta.resource_version == new.meta.resource_version;
         let decode =
             |o: DynamicObject| Entry { object: o.metadata.name.clone().ok_or_else(String::new), meta: o.metadata };
-        follow(futures::stream::iter(events), "A", decode, same, &store, on, CancellationToken::new()).await;
+        let events = std::sync::Mutex::new(Some(events));
+        let open = || futures::stream::iter(events.lock().unwrap().take().unwrap_or_default());
+        follow(open, "A", decode, same, &store, on, CancellationToken::new()).await;
         assert_eq!(*seen.lock().unwrap(), ["+a", "+b", "+c", "-b", "-c"], "an unchanged object is no news");
         assert_eq!(store.len(), 1);
         assert_eq!(store.health(), Health::Failing("UnreadableAnswer"));
