@@ -39,16 +39,21 @@ impl Bench {
         let plane = rig::cluster();
         plane.install_crds();
         let namespace = plane.namespace(name).await;
+        let (process, metrics) = Self::operator(plane, &namespace);
+        Self { plane, process, metrics, namespace }
+    }
+
+    /// Starts the process; gives the address of its metrics, too.
+    fn operator(plane: &ControlPlane, namespace: &str) -> (Proc, String) {
         let metrics = ports::free();
         let mut command = process::operator(&plane.kubeconfig);
-        command.args(["--namespace", &namespace, "--watch-namespace", &namespace, "--log-level", "trace"]);
+        command.args(["--namespace", namespace, "--watch-namespace", namespace, "--log-level", "trace"]);
         command.args(["--listen", &format!("127.0.0.1:{}", ports::free())]);
         command.args(["--listen-metrics", &format!("127.0.0.1:{metrics}")]);
         command.env("AWS_SECRETSMANAGER_ENDPOINT", &rig::moto().url);
         // What a store must not inherit.
         command.env("VAULT_TOKEN", "wrong").env("VAULT_ADDR", "http://127.0.0.1:1").env("AWS_ACCESS_KEY_ID", "wrong");
-        let process = Proc::spawn("latchwork", command);
-        Self { plane, process, metrics: format!("http://127.0.0.1:{metrics}/metrics"), namespace }
+        (Proc::spawn("latchwork", command), format!("http://127.0.0.1:{metrics}/metrics"))
     }
 
     fn apply(&self, kind: &str, name: &str, spec: serde_json::Value) {
@@ -91,7 +96,7 @@ impl Bench {
         let wanted: Vec<_> = entries.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())).collect();
         eventually(SOON, &format!("Secret {name} with its entries"), || async {
             self.process.assert_running();
-            let secret = secrets.get(name).await.map_err(|e| format!("{e}; {}", self.process.tail(5)))?;
+            let secret = secrets.get(name).await.map_err(|e| format!("{e}; {}", self.process.tail(20)))?;
             let found: Vec<_> = secret.data.iter().flatten().map(|(k, v)| (k.clone(), v.0.clone())).collect();
             if found == wanted {
                 Ok(secret)
@@ -111,7 +116,7 @@ impl Bench {
             let found = object.status.iter().flat_map(|s| &s.conditions).find(|c| c.kind == "Ready").cloned();
             match found {
                 Some(c) if c.status == status && c.reason.as_deref() == Some(reason) => Ok(object),
-                other => Err(format!("{other:?}; {}", self.process.tail(5))),
+                other => Err(format!("{other:?}; {}", self.process.tail(20))),
             }
         })
         .await
@@ -430,4 +435,68 @@ async fn foreign_entries_stay_under_merge_and_the_deletion_policy_deletes() {
     bench.ready("owned", "True", "SecretDeleted").await;
     bench.event("owned", "MissingProviderSecret", "has no \"db\"").await;
     assert!(bench.secrets().await.get_opt("owned").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn templates_are_rendered_and_a_cluster_store_serves_whom_it_allows() {
+    let bench = Bench::start("es-cluster-store").await;
+    let bao = rig::bao();
+    bao.enable_kv2("es-cluster-store").await;
+    bao.write_kv2("es-cluster-store", "db", &json!({"user": "ann", "password": "p:w"})).await;
+    // The token is taken from the namespace of whoever asks.
+    bench.secret("vault-token", json!({"token": ROOT_TOKEN}));
+    let (open, closed) = (format!("{}-open", bench.namespace), format!("{}-closed", bench.namespace));
+    for (name, allowed) in [(&open, bench.namespace.as_str()), (&closed, "somewhere-else")] {
+        let store = json!({"apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": name},
+            "spec": {"conditions": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": allowed}}}],
+                "provider": {"vault": {"server": bao.url, "path": "es-cluster-store",
+                    "auth": {"tokenSecretRef": {"name": "vault-token", "key": "token"}}}}}});
+        bench.plane.apply(&store.to_string());
+    }
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "layout", "namespace": bench.namespace},
+        "data": {"app.conf": "user={{ .user }}\n"}});
+    bench.plane.apply(&map.to_string());
+    let spec = |store: &str| {
+        json!({"secretStoreRef": {"kind": "ClusterSecretStore", "name": store}, "dataFrom": [{"extract": {"key": "db"}}],
+            "target": {"template": {"type": "example.com/conf", "metadata": {"labels": {"who": "{{ .user }}"}},
+                "data": {"url": "db://{{ .user }}:{{ .password | urlquery }}@h"},
+                "templateFrom": [{"configMap": {"name": "layout", "items": [{"key": "app.conf"}]}}]}}})
+    };
+    bench.apply("ExternalSecret", "allowed", spec(&open));
+    bench.apply("ExternalSecret", "refused", spec(&closed));
+    let secret = bench.holds("allowed", &[("app.conf", "user=ann\n"), ("url", "db://ann:p%3Aw@h")]).await;
+    assert_eq!(secret.type_.as_deref(), Some("example.com/conf"));
+    assert_eq!(secret.metadata.labels.as_ref().unwrap()["who"], "ann");
+    let denied = format!("using cluster store \"{closed}\" is not allowed from namespace \"{}\"", bench.namespace);
+    bench.event("refused", "UpdateFailed", &denied).await;
+    bench.ready("refused", "False", "SecretSyncedError").await;
+    let stores = run(bench.plane.kubectl(&["delete", "clustersecretstore", &open, &closed]), b"");
+    assert!(stores.status.success(), "{}", stores.stderr);
+}
+
+#[tokio::test]
+async fn a_restart_neither_writes_nor_reads_what_is_fresh() {
+    let mut bench = Bench::start("es-restart").await;
+    let bao = rig::bao();
+    bao.enable_kv2("es-restart").await;
+    bao.write_kv2("es-restart", "db", &json!({"password": "one"})).await;
+    bench.vault_store("kv", &bao.url, "es-restart", "v2", ROOT_TOKEN);
+    bench.apply("ExternalSecret", "db", one("kv", "db", "password"));
+    bench.holds("db", &[("password", "one")]).await;
+    let before = bench.ready("db", "True", "SecretSynced").await;
+    let secret = bench.secrets().await.get("db").await.unwrap();
+
+    let status = bench.process.stop(SOON).await;
+    assert!(status.success(), "{status}: {}", bench.process.tail(20));
+    (bench.process, bench.metrics) = Bench::operator(bench.plane, &bench.namespace);
+    // A later object goes through the same queue: the earlier one was looked at by then.
+    bench.apply("ExternalSecret", "later", one("kv", "db", "password"));
+    bench.ready("later", "True", "SecretSynced").await;
+    let after = bench.external().await.get("db").await.unwrap();
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "status untouched");
+    let again = bench.secrets().await.get("db").await.unwrap();
+    assert_eq!(again.metadata.resource_version, secret.metadata.resource_version, "Secret untouched");
+    let metrics = bench.metrics().await;
+    let reads = metrics.lines().find(|l| l.contains(r#"call="ReadSecretData",status="success""#));
+    assert!(reads.is_some_and(|line| line.ends_with(" 1")), "only the later one was read: {reads:?}");
 }
