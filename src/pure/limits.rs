@@ -62,6 +62,9 @@ pub const SOURCE_CACHE_BYTES: usize = 32 * 1024 * 1024;
 /// Fetches of repositories under way at a time: each may take [`GIT_BYTES`] of temporary disk.
 pub const GIT_FETCHES: usize = 4;
 
+/// Fetches under way for one namespace: a tenant's slow Git servers leave the others their turn.
+pub const GIT_FETCHES_PER_NAMESPACE: usize = 2;
+
 /// Most entries of Git trees looked at in one pass. Trees share subtrees, so a few kilobytes can stand for more files
 /// than there is memory.
 pub const TREE_ENTRIES: usize = 1_000_000;

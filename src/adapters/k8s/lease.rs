@@ -1,6 +1,7 @@
 //! Leader election by a Lease, after client-go's rule: a record counts as alive for as long as *we* have seen it
 //! unchanged, measured by our own clock. Clocks of other machines are never compared, so skew cannot make two leaders.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ impl Default for Timing {
 pub struct Leadership {
     until: Arc<Mutex<Option<Instant>>>,
     changes: watch::Receiver<bool>,
+    term: Arc<AtomicU64>,
     always: bool,
 }
 
@@ -44,13 +46,19 @@ impl Leadership {
     /// For a program that runs alone.
     pub fn always() -> Self {
         let (_, changes) = watch::channel(true);
-        Self { until: Arc::new(Mutex::new(None)), changes, always: true }
+        Self { until: Arc::new(Mutex::new(None)), changes, term: Arc::default(), always: true }
     }
 
     /// Whether this replica leads right now.
     pub fn leads(&self) -> bool {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         self.always || until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Number of the present or last term: it changes whenever leadership is gained. What was concluded in one term must
+    /// not be written in another, because another replica may have led in between.
+    pub fn term(&self) -> u64 {
+        self.term.load(Ordering::Acquire)
     }
 
     /// Waits until this replica leads.
@@ -89,6 +97,16 @@ fn step(seen: &Seen, me: &str, now: Instant, own_duration: Duration) -> Step {
     if holder.is_empty() || holder == me || now >= seen.since + duration { Step::Take } else { Step::Wait }
 }
 
+/// Sets the new end of the promise. A new term begins unless the old promise still stands: it may have run out unseen, in
+/// a process that was stopped for a while.
+fn extend(promise: &mut Option<Instant>, until: Option<Instant>, term: &AtomicU64, now: Instant) {
+    if until.is_some() && promise.is_none_or(|until| now >= until) {
+        // Before the promise, so that nobody writes in the new term by the number of the old one.
+        term.fetch_add(1, Ordering::AcqRel);
+    }
+    *promise = until;
+}
+
 /// Takes part in the election of `name` in `namespace` until `stop`, then gives the lease back at once.
 pub struct Elector {
     cluster: Cluster,
@@ -97,6 +115,7 @@ pub struct Elector {
     identity: String,
     timing: Timing,
     until: Arc<Mutex<Option<Instant>>>,
+    term: Arc<AtomicU64>,
     changes: watch::Sender<bool>,
 }
 
@@ -105,7 +124,8 @@ impl Elector {
     pub fn new(cluster: Cluster, namespace: &str, name: &str, identity: &str, timing: Timing) -> (Self, Leadership) {
         let until = Arc::new(Mutex::new(None));
         let (changes, receiver) = watch::channel(false);
-        let leadership = Leadership { until: until.clone(), changes: receiver, always: false };
+        let term = Arc::new(AtomicU64::new(0));
+        let leadership = Leadership { until: until.clone(), changes: receiver, term: term.clone(), always: false };
         let elector = Self {
             cluster,
             namespace: namespace.into(),
@@ -113,6 +133,7 @@ impl Elector {
             identity: identity.into(),
             timing,
             until,
+            term,
             changes,
         };
         (elector, leadership)
@@ -200,7 +221,7 @@ impl Elector {
     }
 
     fn lead_until(&self, until: Option<Instant>) {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        extend(&mut self.until.lock().unwrap_or_else(PoisonError::into_inner), until, &self.term, Instant::now());
         let leads = until.is_some();
         self.changes.send_if_modified(|known| {
             let changed = *known != leads;
@@ -275,10 +296,29 @@ mod tests {
     fn leadership_ends_by_itself_when_it_is_not_renewed() {
         let (_sender, changes) = watch::channel(true);
         let until = Arc::new(Mutex::new(Some(Instant::now() + Duration::from_secs(60))));
-        let leadership = Leadership { until: until.clone(), changes, always: false };
+        let leadership = Leadership { until: until.clone(), changes, term: Arc::default(), always: false };
         assert!(leadership.leads());
         *until.lock().unwrap() = Some(Instant::now() - Duration::from_millis(1));
         assert!(!leadership.leads());
         assert!(Leadership::always().leads());
+    }
+
+    #[test]
+    fn a_term_begins_whenever_leadership_was_not_held_before() {
+        let (term, start) = (AtomicU64::new(0), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut promise = None;
+        for (case, now, until, expected) in [
+            ("standby", 0, None, 0),
+            ("gained", 1, Some(6), 1),
+            ("renewed", 2, Some(7), 1),
+            ("lost", 3, None, 1),
+            ("gained again", 4, Some(9), 2),
+            ("ran out unseen", 60, Some(65), 3),
+            ("renewed", 61, Some(66), 3),
+        ] {
+            extend(&mut promise, until.map(at), &term, at(now));
+            assert_eq!(term.load(Ordering::Acquire), expected, "{case}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod apply;
 mod memory;
+mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ use k8s_openapi::jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use super::driver::{Driver, Reconcile};
 use super::part::{Context, Part};
@@ -29,13 +30,16 @@ use crate::pure::crd::encrypted_source::{EncryptedSource, EncryptedSourceStatus}
 use crate::pure::error::{Explain as _, Retry};
 use crate::pure::gitops::conclude::{About, Blocked, Pass, conclude};
 use crate::pure::gitops::decide::{Freshness, REQUESTED_AT, SOURCE_LABEL, duration, must_fetch, source_label};
-use crate::pure::limits;
 use crate::pure::queue::{Finish, Lane, ObjectKey};
 
-use memory::Memory;
+use memory::{Fetch, Memory, Owner, Wish};
+use turns::Turns;
 
 const KIND: &str = "EncryptedSource";
 const COMPONENT: &str = "latchwork";
+
+/// Wait after a conflict with another writer.
+const CONFLICT_WAIT: Duration = Duration::from_millis(500);
 
 /// Every field of the status: a merge patch keeps what it does not name.
 const STATUS_FIELDS: [&str; 8] = [
@@ -64,7 +68,7 @@ struct Sources {
     driver: Arc<Driver>,
     store: Arc<Store<EncryptedSource>>,
     memories: Memories,
-    fetches: Arc<Semaphore>,
+    fetches: Arc<Turns>,
     documents: Family<DocumentLabels, Gauge>,
 }
 
@@ -80,7 +84,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         driver: Driver::new(KIND),
         store: Arc::default(),
         memories: Arc::default(),
-        fetches: Arc::new(Semaphore::new(limits::GIT_FETCHES)),
+        fetches: Arc::new(Turns::new()),
         documents,
     });
     let ready = {
@@ -115,6 +119,27 @@ async fn watch_objects(this: Arc<Sources>) {
 
 fn lock(memories: &Memories) -> MutexGuard<'_, HashMap<ObjectKey, Memory>> {
     memories.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A memory that a pass works with. It goes back however the pass ends: one that takes too long is dropped where it is.
+struct Lent<'m> {
+    memories: &'m Memories,
+    key: &'m ObjectKey,
+    memory: Memory,
+}
+
+impl<'m> Lent<'m> {
+    fn new(memories: &'m Memories, key: &'m ObjectKey) -> Self {
+        // A key is worked on once at a time: nobody else misses it meanwhile.
+        let memory = lock(memories).remove(key).unwrap_or_default();
+        Self { memories, key, memory }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        lock(self.memories).insert(self.key.clone(), std::mem::take(&mut self.memory));
+    }
 }
 
 impl Sources {
@@ -174,20 +199,9 @@ impl Sources {
         if source.metadata.deletion_timestamp.is_some() || source.spec.suspended() {
             return Ok(Finish::Settled(None));
         }
-        // A key is worked on once at a time: nobody else misses the memory meanwhile, but a fetch may put its result
-        // into the empty one left behind.
-        let mut memory = std::mem::take(&mut *lock(&self.memories).entry(key.clone()).or_default());
-        let result = self.pass(key, source, &mut memory).await;
-        {
-            let mut memories = lock(&self.memories);
-            let left = memories.entry(key.clone()).or_default();
-            if left.arrived.is_some() {
-                memory.arrived = left.arrived.take();
-                memory.fetching = false;
-            }
-            *left = memory;
-        }
-        result
+        let mut lent = Lent::new(&self.memories, key);
+        lent.memory.belong_to(Owner { uid: source.metadata.uid.clone(), term: self.context.leadership.term() });
+        self.pass(key, source, &mut lent.memory).await
     }
 
     async fn pass(&self, key: &ObjectKey, source: &EncryptedSource, memory: &mut Memory) -> Result<Finish, ApiError> {
@@ -197,27 +211,31 @@ impl Sources {
         let requested_at = source.metadata.annotations.as_ref().and_then(|all| all.get(REQUESTED_AT)).cloned();
         let new = memory.take_in(interval, retry);
         let previous = previous_status(source, memory);
+        let wish = Wish { generation: source.metadata.generation, requested_at };
+        let attempted = memory.attempted.as_ref().and_then(|wish| wish.requested_at.clone());
+        let handled = attempted.or_else(|| previous.as_ref()?.last_handled_reconcile_at.clone());
         let freshness = Freshness {
             fetched_ago: memory.fetched.filter(|_| memory.files.is_some()).map(|at| at.elapsed()),
             fetched_generation: memory.generation,
-            generation: source.metadata.generation,
-            requested_at: requested_at.as_deref(),
-            handled_at: previous.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref()),
+            generation: wish.generation,
+            requested_at: wish.requested_at.as_deref(),
+            handled_at: handled.as_deref(),
         };
-        let requested = freshness.requested_at.is_some() && freshness.requested_at != freshness.handled_at;
-        let due = !new && must_fetch(spec, &freshness) && (!memory.is_waiting() || requested);
-        let handled = if new || memory.failure.is_some() { requested_at.as_deref() } else { freshness.handled_at };
-        let about = About { generation: source.metadata.generation, requested_at: handled };
+        // The spec or the request may have changed while the fetch ran.
+        let outdated = memory.attempted.as_ref().is_some_and(|attempted| *attempted != wish);
+        let due = (!new || outdated) && must_fetch(spec, &freshness) && !memory.is_waiting(&wish);
+        let about = About { generation: wish.generation, requested_at: handled.as_deref() };
         if due
-            && !memory.fetching
-            && let Err(blocked) = self.start_fetch(key, source, memory).await?
+            && memory.fetch.is_none()
+            && let Err(blocked) = self.start_fetch(key, source, memory, &wish).await?
         {
             self.report(key, source, memory, &about, &Err(blocked)).await?;
             return Ok(Finish::Settled(Some(retry.unwrap_or(interval))));
         }
-        if memory.files.is_none() {
+        // Files of another spec are neither applied nor told of: what this one asks for is not known yet.
+        if memory.files.is_none() || memory.generation != wish.generation {
             return match &memory.failure {
-                Some(failure) if !memory.fetching => {
+                Some(failure) if memory.fetch.is_none() => {
                     let (blocked, wait) = (Blocked::of(&failure.error), failure.wait);
                     self.report(key, source, memory, &about, &Err(blocked)).await?;
                     Ok(Finish::FailedFor(wait))
@@ -248,6 +266,7 @@ impl Sources {
         key: &ObjectKey,
         source: &EncryptedSource,
         memory: &mut Memory,
+        wish: &Wish,
     ) -> Result<Result<(), Blocked>, ApiError> {
         // Another spec may mean another path of the same commit.
         let same = memory.generation == source.metadata.generation && memory.files.is_some();
@@ -256,19 +275,14 @@ impl Sources {
             Ok(request) => request,
             Err(blocked) => return Ok(Err(blocked)),
         };
-        memory.fetching = true;
-        memory.fetching_for = source.metadata.generation;
-        let (memories, driver, key) = (self.memories.clone(), self.driver.clone(), key.clone());
+        let (sender, result) = oneshot::channel();
+        memory.fetch = Some(Fetch { wish: wish.clone(), result });
+        let (driver, key) = (self.driver.clone(), key.clone());
         let (fetches, stop) = (self.fetches.clone(), self.context.stop.clone());
         tokio::spawn(async move {
-            let Ok(_permit) = fetches.acquire_owned().await else { return };
+            let Some(_turn) = fetches.take(&key.namespace).await else { return };
             let result = tokio::select! { result = git::fetch(request) => result, () = stop.cancelled() => return };
-            {
-                let mut memories = lock(&memories);
-                let memory = memories.entry(key.clone()).or_default();
-                memory.arrived = Some(result);
-                memory.fetching = false;
-            }
+            let _nobody_waits_any_more = sender.send(result);
             driver.add(key, Lane::Change);
         });
         Ok(Ok(()))
@@ -382,7 +396,8 @@ impl Reconcile for Sources {
         };
         match self.look(key, source).await {
             Ok(finish) => finish,
-            Err(error) if error.is_conflict() => Finish::Again,
+            // The object that we wrote over was an old one: the watch needs a moment to bring the new one.
+            Err(error) if error.is_conflict() => Finish::FailedFor(CONFLICT_WAIT),
             Err(error) => {
                 tracing::warn!(kind = KIND, object = %key, reason = error.reason(), error = %error.line(), "pass failed");
                 match error.retry() {

@@ -185,6 +185,10 @@ impl Visit for Opener<'_> {
     }
 
     fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
+        // What the selector leaves clear stays clear: what was opened here would be written in clear the next time.
+        if !place.encrypted {
+            return Ok(None);
+        }
         // A formatter may have put a blank behind the comment character.
         let text = comment.text.expose().trim_ascii_start();
         // What opens at no place is clear, as in files from before comments were encrypted.

@@ -360,6 +360,9 @@ impl Visit for Rotator<'_> {
     }
 
     fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
+        if !place.encrypted {
+            return Ok(None);
+        }
         let text = comment.text.expose().trim_ascii_start();
         for aad in place.comment_aads() {
             match self.old.open_text(text, &aad) {
@@ -405,6 +408,9 @@ fn remember(document: &Document, cipher: &Cipher) -> Result<Known, SopsError> {
         }
 
         fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
+            if !place.encrypted {
+                return Ok(None);
+            }
             let text = comment.text.expose().trim_ascii_start();
             for aad in place.comment_aads() {
                 if self.note(text, &aad, false).is_some() {

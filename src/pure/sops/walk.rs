@@ -53,10 +53,11 @@ impl Place<'_> {
     }
 
     /// Additional data under which a comment at this place may have been encrypted: that of its parent, and of the places
-    /// where another reader may have hung it (outer levels, and the value before it). Authentication tells the right one.
+    /// where another reader may have hung it: outer levels, and the levels of the value before it. Never that value's own,
+    /// or its ciphertext could be passed off as a comment. Authentication tells the right one.
     pub(super) fn comment_aads(&self) -> impl Iterator<Item = String> {
         let outer = (0..=self.path.len()).rev().filter_map(|length| self.path.get(..length));
-        let before = (1..=self.previous.len()).rev().filter_map(|length| self.previous.get(..length));
+        let before = (1..self.previous.len()).rev().filter_map(|length| self.previous.get(..length));
         outer.chain(before).map(aad)
     }
 

@@ -256,3 +256,21 @@ mod properties {
         }
     }
 }
+
+#[test]
+fn the_ciphertext_of_a_value_cannot_pass_for_a_comment() {
+    for selector in [None, Some(("encrypted_regex", "^password$"))] {
+        let sealed = seal_text("password: hunter2\nother: x\n", Format::Yaml, &plan(selector)).expect("seals");
+        let line = sealed.lines().next().expect("there");
+        let enc = line.strip_prefix("password: ").expect("ciphertext");
+        let forged = sealed.replacen(line, &format!("{line}\n#{enc}"), 1);
+        let opened = open_text(&forged, Format::Yaml);
+        assert_eq!(opened.matches("hunter2").count(), 1, "{selector:?}: {opened}");
+        let document = parse(forged.as_bytes(), Format::Yaml).expect("parses");
+        let opened = open_with_key(&document, key_of(&document), MacPolicy::Verify).expect("opens");
+        let plain = opened.emit(Format::Yaml).expect("emits");
+        let tree = format::parse(plain.expose(), Format::Yaml).expect("parses");
+        let again = reseal(&opened, &tree, NOW, &mut counter(2)).expect("seals");
+        assert!(!again.expose_str().expect("text").contains("hunter2"), "{selector:?}");
+    }
+}
