@@ -257,7 +257,7 @@ fn refuse(place: &str, detail: &str) -> ExternalError {
 #[cfg(test)]
 mod tests {
     use super::super::tests::external_secret;
-    use super::super::{Dialect, Fetched, assemble_at};
+    use super::super::{Dialect, Fetched, assemble};
     use super::*;
 
     fn run(template: serde_json::Value, sources: &Sources) -> Result<Candidate, ExternalError> {
@@ -268,7 +268,7 @@ mod tests {
         let values = Plaintext::from(r#"{"user":"ann","pass":"p:w","b64":"aGk="}"#.to_owned());
         let answers = vec![Ok(Fetched::Value(std::sync::Arc::new(values), Dialect::Aws))];
         let now = "2026-11-24T12:00:00Z".parse().expect("time");
-        assemble_at(&es, answers, sources, now).map(|(candidate, _)| candidate)
+        assemble(&es, answers, sources, now).map(|(candidate, _)| candidate)
     }
 
     fn entries(candidate: &Candidate) -> Vec<(String, String)> {
