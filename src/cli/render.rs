@@ -86,7 +86,7 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
             break;
         }
     }
-    let made = externals(&files, &policy, show, args.strict)?;
+    let made = externals(&files, &keys, show, args.strict)?;
     let failures = report(&files, &made, args.strict);
     if failures > 0 && args.strict {
         return Ok(ExitCode::FAILURE);
@@ -123,7 +123,7 @@ fn read(path: &Path, mut visit: impl FnMut(TreeFile) -> bool) -> anyhow::Result<
 /// The Secrets of the ExternalSecrets, by file and document.
 type Made = HashMap<(usize, usize), Result<Plaintext, StageError>>;
 
-fn externals(files: &[FileResult], policy: &GuardPolicy, show: Show, strict: bool) -> anyhow::Result<Made> {
+fn externals(files: &[FileResult], keys: &Keys<'_>, show: Show, strict: bool) -> anyhow::Result<Made> {
     let stores = Stores::of(files);
     let mut made = Made::new();
     let mut providers = Providers::default();
@@ -132,7 +132,7 @@ fn externals(files: &[FileResult], policy: &GuardPolicy, show: Show, strict: boo
             let Ok(Staged::External(external)) = &document.outcome else { continue };
             let text = stores::plan(external).and_then(|fetches| {
                 let answers = fetches.iter().map(|fetch| providers.answer(&stores, fetch)).collect();
-                let secret = stores::finish(external, answers, policy)?;
+                let secret = stores::finish(external, answers, keys.policy, keys.now)?;
                 show.secret(&secret)
             });
             let failed = text.is_err();

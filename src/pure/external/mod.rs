@@ -311,7 +311,7 @@ fn extracted(
 /// The Secret that an ExternalSecret makes where there is no cluster: nothing there before, and no owner, since an
 /// owner is known by a UID that only the API server gives. `sources` holds what [`templating::sources`] names, and
 /// `now` is what templates take for the present.
-pub fn assemble_at(
+pub fn assemble(
     es: &ExternalSecret,
     answers: Vec<Answer>,
     sources: &templating::Sources,
@@ -324,11 +324,6 @@ pub fn assemble_at(
     let Rendered { mut candidate, proof } = render(es, collected, None, sources, now)?;
     candidate.owners.clear();
     Ok((candidate, proof))
-}
-
-/// [`assemble_at`] without objects that keep templates, and with templates that take 1970 for the present.
-pub fn assemble(es: &ExternalSecret, answers: Vec<Answer>) -> Result<(Candidate, Proof), ExternalError> {
-    assemble_at(es, answers, &templating::Sources::new(), Timestamp::UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -443,7 +438,9 @@ mod tests {
             "data": [{"secretKey": "a", "remoteRef": {"key": "k"}}],
         }));
         es.metadata.labels = Some([("app".to_owned(), "x".to_owned())].into());
-        let (candidate, _) = assemble(&es, vec![value("v", Dialect::Fake)]).expect("assembled");
+        let (candidate, _) =
+            assemble(&es, vec![value("v", Dialect::Fake)], &templating::Sources::new(), Timestamp::UNIX_EPOCH)
+                .expect("assembled");
         assert_eq!((candidate.namespace.as_str(), candidate.name.as_str()), ("team", "out"));
         assert_eq!(candidate.labels.get("app").map(String::as_str), Some("x"));
         assert_eq!(entries(&candidate.data), pairs(&[("a", "v")]));

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::error::StageError;
 use super::stage::{FileResult, Staged};
 use crate::pure::crd::external_secret::ExternalSecret;
 use crate::pure::crd::secret_store::StoreSpec;
 use crate::pure::desired::{DesiredSecret, GuardPolicy, guard};
+use crate::pure::external::templating::Sources;
 use crate::pure::external::{self, Answer, Fetch, StoreError, StoreId, fake};
 
 /// The stores of a tree by name, and which of them its ExternalSecrets use.
@@ -62,12 +65,14 @@ pub fn plan(external: &ExternalSecret) -> Result<Vec<Fetch>, StageError> {
     Ok(external::plan(external)?)
 }
 
-/// Guards the Secret that the answers make.
+/// Guards the Secret that the answers make. `now` is what templates take for the present.
 pub fn finish(
     external: &ExternalSecret,
     answers: Vec<Answer>,
     policy: &GuardPolicy,
+    now: Timestamp,
 ) -> Result<DesiredSecret, StageError> {
-    let (candidate, proof) = external::assemble(external, answers)?;
+    // ConfigMaps and Secrets of `templateFrom` live in a cluster; a template that names one fails and says so.
+    let (candidate, proof) = external::assemble(external, answers, &Sources::new(), now)?;
     Ok(guard(candidate, proof, policy)?)
 }
