@@ -232,8 +232,11 @@ impl Sources {
             self.report(key, source, memory, &about, &Err(blocked)).await?;
             return Ok(Finish::Settled(Some(retry.unwrap_or(interval))));
         }
-        // Files of another spec are neither applied nor told of: what this one asks for is not known yet.
-        if memory.files.is_none() || memory.generation != wish.generation {
+        // Files of another spec are neither applied nor told of while what this one asks for is not known. When that
+        // cannot be fetched, damaged Secrets are still mended out of them, and the status tells of the failure.
+        let tried = memory.attempted.as_ref().is_some_and(|attempted| attempted.generation == wish.generation);
+        let mending = tried && memory.failure.is_some();
+        if memory.files.is_none() || (memory.generation != wish.generation && !mending) {
             return match &memory.failure {
                 Some(failure) if memory.fetch.is_none() => {
                     let (blocked, wait) = (Blocked::of(&failure.error), failure.wait);
