@@ -178,7 +178,7 @@ pub(super) fn edits(
         (Some(first), _) => {
             first.text = text;
         }
-        (None, false) => edits.push(append_lines(source, branch, format, text)),
+        (None, false) => edits.extend(append_lines(source, branch, format, text)),
         (None, true) => edits.push(append_flow(source, branch, &text)),
     }
     Ok(edits)
@@ -186,11 +186,11 @@ pub(super) fn edits(
 
 /// The edit that adds a block whose text is known already.
 pub(super) fn append(source: &[u8], branch: &Branch, format: Format, text: &Plaintext) -> Vec<Edit> {
-    vec![if branch.flow {
-        append_flow(source, branch, text)
+    if branch.flow {
+        vec![append_flow(source, branch, text)]
     } else {
         append_lines(source, branch, format, text.duplicate())
-    }]
+    }
 }
 
 /// The block of a document as it stands, with only the MAC and the time replaced: its layout and fields that are not
@@ -241,18 +241,58 @@ fn with_breaks_of(source: &[u8], text: Plaintext) -> Plaintext {
     Plaintext::from(text.expose_str().unwrap_or_default().replace('\n', "\r\n"))
 }
 
-fn append_lines(source: &[u8], branch: &Branch, format: Format, text: Plaintext) -> Edit {
+fn append_lines(source: &[u8], branch: &Branch, format: Format, text: Plaintext) -> Vec<Edit> {
     let at = branch.body_end;
     let before = source.get(branch.span.start..at).unwrap_or_default();
-    let mut out = Vec::new();
+    let (mut out, mut edits) = (Vec::new(), Vec::new());
     if !before.is_empty() && !before.ends_with(b"\n") {
         out.push(b'\n');
+        // The line break that the block needs would become part of a block scalar that stands last.
+        edits.extend(last_scalar(&branch.items).and_then(|node| without_last_break(source, node)));
     }
     if format == Format::Ini && !before.is_empty() && !before.ends_with(b"\n\n") {
         out.push(b'\n');
     }
     out.extend_from_slice(text.expose());
-    Edit { span: at..at, text: Plaintext::new(out) }
+    edits.push(Edit { span: at..at, text: Plaintext::new(out) });
+    edits
+}
+
+/// The scalar that ends the last entry.
+fn last_scalar(items: &[Item]) -> Option<&Node> {
+    let mut node = match items.iter().rev().find(|item| !matches!(item, Item::Comment(_)))? {
+        Item::Entry(entry) => &entry.value,
+        Item::Element(element) => &element.value,
+        Item::Comment(_) => return None,
+    };
+    loop {
+        let items = match &node.value {
+            Value::Scalar(_) => return Some(node),
+            Value::Map(items) | Value::List(items) => items,
+        };
+        node = match items.iter().rev().find(|item| !matches!(item, Item::Comment(_)))? {
+            Item::Entry(entry) => &entry.value,
+            Item::Element(element) => &element.value,
+            Item::Comment(_) => return None,
+        };
+    }
+}
+
+/// Sets the chomping of a block scalar without a final line break to "strip". Where the scalar is rewritten as a whole,
+/// that edit wins.
+fn without_last_break(source: &[u8], node: &Node) -> Option<Edit> {
+    let Value::Scalar(Scalar::Text(text)) = &node.value else { return None };
+    let start = node.span.start;
+    let header = source.get(start..)?.split(|byte| *byte == b'\n').next()?;
+    if !matches!(header.first(), Some(b'|' | b'>')) || text.expose().ends_with(b"\n") {
+        return None;
+    }
+    let header = header.split(|byte| byte.is_ascii_whitespace()).next()?;
+    let span = match header.iter().position(|byte| matches!(byte, b'+' | b'-')) {
+        Some(at) => start + at..start + at + 1,
+        None => start + 1..start + 1,
+    };
+    Some(Edit { span, text: Plaintext::copy_of(b"-") })
 }
 
 /// After the last item, with a comma, in the layout of the items before it.
