@@ -4,7 +4,6 @@
 //! `reconcile` is decided in `pure` and written by the one writer.
 
 pub mod driver;
-#[cfg(feature = "git")]
 pub mod encrypted_source;
 pub mod external_secret;
 pub mod http;
@@ -20,13 +19,8 @@ pub mod stores;
 use part::MakePart;
 
 /// Every kind that the operator reconciles.
-pub const KINDS: &[MakePart] = &[
-    sealed_secret::part,
-    secret_store::part,
-    external_secret::part,
-    #[cfg(feature = "git")]
-    encrypted_source::part,
-];
+pub const KINDS: &[MakePart] =
+    &[sealed_secret::part, secret_store::part, external_secret::part, encrypted_source::part];
 
 /// What the Sealed Secrets controller does, alone.
 pub const SEALED_ONLY: &[MakePart] = &[sealed_secret::part];
