@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::rig::control_plane::{ControlPlane, Options};
-use crate::rig::process::{Proc, operator, run, run_ok};
-use crate::rig::{ports, tools};
+use crate::rig::git_http::GitServer;
+use crate::rig::process::{Proc, command, operator, run, run_ok};
+use crate::rig::{ports, scratch, tools};
 
 const NAMESPACE: &str = "latchwork-system";
 
@@ -44,11 +45,48 @@ async fn the_manifests_apply_and_the_operator_runs_under_exactly_their_service_a
         if status.is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default() + &process.tail(5)) }
     })
     .await;
+    let _git = every_kind(&plane, &format!("http://127.0.0.1:{http}")).await;
+    for name in ["sealed", "payment", "database"] {
+        crate::rig::wait::eventually(Duration::from_secs(60), &format!("the Secret {name}"), || async {
+            let found = run(plane.kubectl(&["get", "secret", name, "-n", "shop", "-o", "name"]), b"");
+            if found.status.success() { Ok(()) } else { Err(process.tail(5)) }
+        })
+        .await;
+    }
     for line in process.stdout().lines() {
         let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
-        assert!(event["level"] == "INFO", "under its own role nothing is refused: {line}");
+        assert!(event["reason"] != "Forbidden" && !line.contains("not allowed"), "its own role refuses it: {line}");
     }
+    let events = run_ok(plane.kubectl(&["get", "events", "-n", "shop", "-o", "name"]), b"");
+    assert!(!events.is_empty(), "events may be recorded");
     assert!(process.stop(Duration::from_secs(20)).await.success());
+}
+
+/// One object of each kind in the namespace `shop`, from the example.
+async fn every_kind(plane: &ControlPlane, operator: &str) -> GitServer {
+    let example = |path: &str| std::fs::read_to_string(tools::repository().join("keys-example").join(path)).unwrap();
+    plane.apply(&example("gitops/namespace.yaml"));
+    plane.apply(&example("gitops/external/store.yaml"));
+    plane.apply(&example("gitops/external/payment.yaml"));
+
+    let certificate = reqwest::get(format!("{operator}/v1/cert.pem")).await.unwrap().text().await.unwrap();
+    let mut kubeseal = command(tools::path("kubeseal"));
+    kubeseal.arg("--cert").arg(scratch::file("cert.pem", certificate)).env("KUBECONFIG", "/nonexistent");
+    let secret = "{apiVersion: v1, kind: Secret, metadata: {name: sealed, namespace: shop}, stringData: {k: v}}";
+    plane.apply(&run_ok(kubeseal, secret.as_bytes()));
+
+    let git = GitServer::start();
+    let repository = git.repo("shop");
+    repository.write("database.yaml", example("gitops/sops/database.yaml")).commit("first");
+    let keys = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "age", "namespace": "shop"},
+        "stringData": {"cluster.agekey": example(".latchwork/keys/cluster.agekey")}});
+    plane.apply(&keys.to_string());
+    let source = json!({"apiVersion": "latchwork.dev/v1alpha1", "kind": "EncryptedSource",
+        "metadata": {"name": "shop", "namespace": "shop"},
+        "spec": {"git": {"url": repository.url}, "interval": "1h", "prune": true,
+            "decryption": {"provider": "sops", "secretRef": {"name": "age"}}}});
+    plane.apply(&source.to_string());
+    git
 }
 
 #[tokio::test]
