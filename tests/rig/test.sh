@@ -24,7 +24,8 @@ cargo test --locked --no-run
 tests/rig/lint.sh
 
 step "the pure floor alone"
-cargo test --locked --no-default-features
+cargo test --locked --no-default-features --lib --test walls
+cargo test --locked --no-default-features --doc
 
 step "unit and documentation tests"
 cargo test --locked --lib --bins
@@ -35,6 +36,9 @@ status=0
 wait "$tools" || status=$?
 cat "$log" >&2
 [ "$status" = 0 ] || { echo "error: a tool could not be had, see above" >&2; exit "$status"; }
+
+step "templates beside Go's"
+cargo test --locked --no-default-features --test template
 
 step "integration tests, in the sandbox"
 # They wait for servers more than they compute: more of them at a time than there are cores.
