@@ -35,6 +35,20 @@ pub fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// An error and its causes on one line, without those that the text before repeats (kube and gix quote their cause).
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !texts.iter().any(|known| known.contains(&text)) {
+            texts.push(text);
+        }
+        source = error.source();
+    }
+    texts.join(": ")
+}
+
 /// Cuts `text` to at most `max` bytes at a character border, marking the cut.
 pub fn clip(text: &str, max: usize) -> String {
     if text.len() <= max {

@@ -10,6 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
+use super::error::Retry;
+
 /// Namespace and name of an object; the namespace is empty for cluster-scoped kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey {
@@ -83,6 +85,17 @@ pub enum Finish {
     Stuck,
     /// Conflict with another writer: again after [`AGAIN`], without counting as a failure.
     Again,
+}
+
+impl From<Retry> for Finish {
+    /// How work ends that failed with an error of this kind.
+    fn from(retry: Retry) -> Self {
+        match retry {
+            Retry::OnChange => Self::Stuck,
+            Retry::Backoff => Self::Failed,
+            Retry::After(wait) => Self::FailedFor(wait),
+        }
+    }
 }
 
 /// See the module's text.

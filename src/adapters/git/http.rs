@@ -113,7 +113,7 @@ impl Client {
                 .map_err(|_| GitError::BadCertificates("tls.crt or tls.key is not PEM".into()))?;
             builder = builder.identity(identity);
         }
-        let client = builder.build().map_err(|e| GitError::BadCertificates(super::chain(&e)))?;
+        let client = builder.build().map_err(|e| GitError::BadCertificates(crate::pure::error::chain(&e)))?;
         let budget = Budget { deadline, timeout: request.timeout, bytes: AtomicU64::new(0), interrupt };
         let authorization = request.credentials.as_ref().map(authorization).transpose()?;
         let inner = Arc::new(Inner { client, authorization, origin, budget, failure: Failure::default() });
@@ -202,7 +202,7 @@ impl Inner {
         } else if error.is_timeout() && !error.is_connect() {
             GitError::Timeout(self.budget.timeout)
         } else {
-            let text = super::chain(&error.without_url());
+            let text = crate::pure::error::chain(&error.without_url());
             GitError::Unreachable(crate::pure::error::clip(&crate::pure::error::one_line(&text), 300))
         }
     }

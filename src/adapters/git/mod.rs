@@ -20,7 +20,7 @@ use gix::protocol::transport::client::blocking_io::http::Transport as HttpTransp
 use gix::remote::fetch::{Shallow, Tags};
 use zeroize::Zeroizing;
 
-use crate::pure::error::{Explain, Retry, one_line};
+use crate::pure::error::{Explain, Retry, chain, one_line};
 use crate::pure::gitops::tree::TreeFile;
 use crate::pure::limits;
 use crate::pure::secret::Plaintext;
@@ -350,19 +350,6 @@ fn protocol(error: &gix::Error) -> GitError {
 
 fn disk(error: std::io::Error) -> GitError {
     GitError::Disk(error.kind().to_string())
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        if !texts.iter().any(|known| known.contains(&text)) {
-            texts.push(text);
-        }
-        source = error.source();
-    }
-    texts.join(": ")
 }
 
 fn has_git_program() -> bool {

@@ -8,7 +8,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use zeroize::Zeroizing;
 
-use crate::pure::error::{Explain, Retry, one_line};
+use crate::pure::error::{Explain, Retry, chain, one_line};
 
 /// Longest wait for one call. The API server's own limit for a request is 60 s; a controller that waits that long for
 /// one object starves the rest.
@@ -196,20 +196,6 @@ fn unquoted(status: &kube::core::Status, what: &str) -> String {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        // kube repeats the cause in its own text.
-        if !texts.iter().any(|known| known.contains(&text)) {
-            texts.push(text);
-        }
-        source = error.source();
-    }
-    texts.join(": ")
-}
-
 impl Cluster {
     /// Connects by `kubeconfig` (and `context`), else by KUBECONFIG or `~/.kube/config`, else as a pod.
     pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ApiError> {
@@ -231,7 +217,7 @@ impl Cluster {
 
     /// Connects by `kubeconfig` or the usual places, with values of the command line in the place of the file's.
     pub async fn connect_with(kubeconfig: Option<&Path>, overrides: &Overrides) -> Result<Self, ApiError> {
-        let failed = |e: &dyn std::error::Error| ApiError::Config(one_line(&chain(e)));
+        let failed = |e: &(dyn std::error::Error + 'static)| ApiError::Config(one_line(&chain(e)));
         let file = match kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),

@@ -17,7 +17,7 @@ use crate::adapters::k8s::writer::Written;
 use crate::adapters::k8s::{ApiError, secrets, status};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::desired::{GuardPolicy, SecretAction};
-use crate::pure::error::{Explain, Retry};
+use crate::pure::error::Explain;
 use crate::pure::queue::{Finish, Lane, ObjectKey};
 use crate::pure::sealed::decide::{Failure, Outcome, conclude, decide};
 use crate::pure::sealed::unseal::{UnsealOptions, unseal_with};
@@ -317,7 +317,7 @@ impl Stop {
             Self::Api(ApiError::NotLeading) => Finish::Failed,
             Self::Api(error) => {
                 tracing::warn!(object = %key, reason = error.reason(), "{}", error.line());
-                finish_of(error.retry())
+                Finish::from(error.retry())
             }
         }
     }
@@ -326,14 +326,6 @@ impl Stop {
 /// What a list says may have been so for long: what somebody just changed goes first.
 fn lane_of(listed: bool) -> Lane {
     if listed { Lane::Refresh } else { Lane::Change }
-}
-
-fn finish_of(retry: Retry) -> Finish {
-    match retry {
-        Retry::OnChange => Finish::Stuck,
-        Retry::Backoff => Finish::Failed,
-        Retry::After(wait) => Finish::FailedFor(wait),
-    }
 }
 
 #[async_trait]
@@ -361,7 +353,7 @@ impl Reconcile for Sealed {
         }
         match outcome {
             Outcome::Kept | Outcome::Written => Finish::Settled(None),
-            Outcome::Failed(failure) => finish_of(failure.retry()),
+            Outcome::Failed(failure) => Finish::from(failure.retry()),
         }
     }
 }

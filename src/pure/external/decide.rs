@@ -252,18 +252,10 @@ pub fn conclude(es: &ExternalSecret, outcome: &Outcome<'_>, now: Timestamp) -> C
             });
             (Finish::Settled(refresh::next(es)), None)
         }
-        Outcome::Failed(error) => (finish(error.retry()), Some(error.line())),
-        Outcome::WriteFailed { detail, retry, .. } => (finish(*retry), Some(detail.clone())),
+        Outcome::Failed(error) => (Finish::from(error.retry()), Some(error.line())),
+        Outcome::WriteFailed { detail, retry, .. } => (Finish::from(*retry), Some(detail.clone())),
     };
     Conclusion { status, finish, warning: warning.map(|text| clip(&text, limits::CONDITION_MESSAGE_BYTES)) }
-}
-
-fn finish(retry: Retry) -> Finish {
-    match retry {
-        Retry::OnChange => Finish::Stuck,
-        Retry::Backoff => Finish::Failed,
-        Retry::After(wait) => Finish::FailedFor(wait),
-    }
 }
 
 fn condition(outcome: &Outcome<'_>) -> (bool, &'static str, &'static str) {
