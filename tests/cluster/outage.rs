@@ -9,8 +9,9 @@ use crate::rig::wait::{eventually, steadily};
 use crate::rig::{scratch, tools};
 
 const NAMESPACE: &str = "default";
-/// Back in work after the API server is: the longest wait of a watch's backoff, and a lease that has to be won again.
-const BACK: Duration = Duration::from_secs(60);
+/// Back in work after the API server is: a lease that has to be won again, the longest wait of a watch's backoff, and a
+/// list that a server accepted while it started and never answered.
+const BACK: Duration = Duration::from_secs(120);
 
 async fn seal_and_wait(plane: &ControlPlane, operator: &Operator, name: &str) {
     let (_, certificate) = operator.get("/v1/cert.pem").await.expect("certificate");
@@ -31,7 +32,7 @@ async fn seal_and_wait(plane: &ControlPlane, operator: &Operator, name: &str) {
         operator.process.assert_running();
         let get = ["get", "secret", name, "-n", NAMESPACE, "-o", "jsonpath={.data.k}"];
         let ran = crate::rig::process::run(plane.kubectl(&get), b"");
-        if ran.status.success() && !ran.stdout.is_empty() { Ok(()) } else { Err(operator.process.tail(5)) }
+        if ran.status.success() && !ran.stdout.is_empty() { Ok(()) } else { Err(operator.process.tail(20)) }
     })
     .await;
 }

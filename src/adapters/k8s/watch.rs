@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::client::{ApiError, Cluster, WATCH_SECONDS};
 use crate::pure::error::Explain;
-use crate::pure::queue::ObjectKey;
+use crate::pure::queue::{Backoff, ObjectKey};
 
 /// One object as last seen.
 pub struct Entry<T> {
@@ -136,6 +137,36 @@ impl<T> Store<T> {
 /// Silence after which an unanswered list is asked for anew, and its longest form: it doubles each time, so that a server
 /// that is merely slow is not asked over and over.
 const LIST_SILENCE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(160));
+
+/// Waits between the failures of one watch. Short at the longest: an API server that is back is noticed within seconds,
+/// and one request of each watch in that time is no load.
+struct Waits {
+    queue: Backoff,
+    key: ObjectKey,
+    failures: u32,
+}
+
+impl Waits {
+    fn new(kind: &str) -> Self {
+        let queue = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10) };
+        Self { queue, key: ObjectKey::new("", kind), failures: 0 }
+    }
+}
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.failures = self.failures.saturating_add(1);
+        Some(self.queue.wait(self.failures, &self.key))
+    }
+}
+
+impl utils::Backoff for Waits {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
 
 /// Where to watch.
 #[derive(Clone, Debug, Default)]
@@ -254,9 +285,10 @@ async fn follow<K, T, S>(
     K: Resource + Clone + Debug + Send + 'static,
     S: Stream<Item = watcher::Result<Event<K>>> + Send,
 {
-    let mut stream = Box::pin(open().default_backoff());
-    // Whether the stream that is open now has completed its list. Until then silence is a fault: an API server that is
-    // just setting up a new kind may accept a list and never answer it.
+    let mut stream = Box::pin(open().backoff(Waits::new(kind)));
+    // Whether the stream that is open now is known to work. Until its list is complete, and after a failure, silence is
+    // a fault: an API server that has just started, or is setting up a new kind, may accept a list or a watch and never
+    // answer it.
     let mut complete = false;
     let (mut silence, longest) = LIST_SILENCE;
     // Keys not yet named by the list in progress: what is left at its end was deleted while nobody watched.
@@ -283,7 +315,7 @@ async fn follow<K, T, S>(
             () = tokio::time::sleep(silence), if !complete => {
                 tracing::debug!(kind, seconds = silence.as_secs(), "no answer to a list; asking anew");
                 silence = longest.min(silence * 2);
-                stream = Box::pin(open().default_backoff());
+                stream = Box::pin(open().backoff(Waits::new(kind)));
                 continue;
             }
             () = stop.cancelled() => return,
@@ -304,13 +336,18 @@ async fn follow<K, T, S>(
             }
             Some(Ok(Event::Apply(object))) => {
                 apply(object, &mut unseen, false);
+                complete = true;
                 store.set_health(Health::Synced);
             }
             Some(Ok(Event::Delete(object))) => {
                 remove(&key_of(object.meta()));
+                complete = true;
                 store.set_health(Health::Synced);
             }
-            Some(Err(error)) => note_failure(kind, error, store),
+            Some(Err(error)) => {
+                complete = false;
+                note_failure(kind, error, store);
+            }
             None => return,
         }
     }
