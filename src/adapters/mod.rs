@@ -6,4 +6,5 @@ pub mod files;
 pub mod git;
 #[cfg(feature = "operator")]
 pub mod k8s;
+pub mod kms;
 pub mod stores;

@@ -10,7 +10,7 @@ use super::files;
 use crate::pure::error::Explain as _;
 use crate::pure::format::Format;
 use crate::pure::keys::age::Identities;
-use crate::pure::keys::{KeyKind, KeyRef, UnwrapError};
+use crate::pure::keys::{KeyError, KeyKind, KeyRef};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, Document, MacPolicy, Opened, Plan, Selector, SopsError};
 
@@ -145,7 +145,7 @@ pub fn open<'d>(document: &'d Document, name: &str, ignore_mac: bool) -> Result<
     let fail = |error: SopsError| Failure::of(name, &error, &ring.sources());
     let key = sops::unlock(document, |key| match &key.key {
         KeyRef::Age { recipient } => ring.identities.unwrap(recipient, &key.enc),
-        other => Err(UnwrapError::Unsupported { kind: other.kind() }),
+        other => Err(KeyError::Unsupported { kind: other.kind() }),
     })
     .map_err(fail)?;
     let policy = if ignore_mac { MacPolicy::IgnoreOnUsersRequest } else { MacPolicy::Verify };

@@ -7,7 +7,7 @@ use ::age::armor::{ArmoredReader, ArmoredWriter, Format};
 use ::age::{Decryptor, Encryptor, ssh, x25519};
 use zeroize::Zeroizing;
 
-use super::{DATA_KEY_BYTES, UnwrapError, Unwrapped, age_pq};
+use super::{DATA_KEY_BYTES, KeyError, Unwrapped, age_pq};
 use crate::pure::error::{Explain, Retry};
 use crate::pure::secret::Plaintext;
 
@@ -134,7 +134,7 @@ impl Identities {
     /// Unwraps `enc`, an armoured age file made for `recipient`. The identity of that recipient is tried first.
     pub fn unwrap(&self, recipient: &str, enc: &str) -> Unwrapped {
         if self.known.is_empty() {
-            return Err(UnwrapError::NoIdentity);
+            return Err(KeyError::NoIdentity);
         }
         let recipient = comparable(recipient);
         let (first, rest): (Vec<&Known>, Vec<&Known>) =
@@ -142,16 +142,16 @@ impl Identities {
         let ordered = first.into_iter().chain(rest).map(|known| &*known.identity as &dyn ::age::Identity);
         // The reader of the armour refuses blanks before it, which Go accepts.
         let reader = ArmoredReader::new(enc.trim().as_bytes());
-        let decryptor = Decryptor::new_buffered(reader).map_err(|_| UnwrapError::Damaged)?;
+        let decryptor = Decryptor::new_buffered(reader).map_err(|_| KeyError::Damaged)?;
         let mut stream = match decryptor.decrypt(ordered) {
             Ok(stream) => stream.take(WRAPPED_BYTES + 1),
-            Err(::age::DecryptError::NoMatchingKeys) => return Err(UnwrapError::NoMatch { tried: self.known.len() }),
-            Err(_) => return Err(UnwrapError::Damaged),
+            Err(::age::DecryptError::NoMatchingKeys) => return Err(KeyError::NoMatch { tried: self.known.len() }),
+            Err(_) => return Err(KeyError::Damaged),
         };
         let mut bytes = Zeroizing::new(Vec::with_capacity(64));
-        stream.read_to_end(&mut bytes).map_err(|_| UnwrapError::Damaged)?;
+        stream.read_to_end(&mut bytes).map_err(|_| KeyError::Damaged)?;
         if bytes.len() as u64 > WRAPPED_BYTES {
-            return Err(UnwrapError::Damaged);
+            return Err(KeyError::Damaged);
         }
         Ok(Plaintext::copy_of(&bytes))
     }
@@ -259,11 +259,11 @@ mod tests {
             assert_eq!(known.unwrap(&public, enc).ok().map(|p| p.expose().to_vec()), Some(vec![7; 32]));
         }
         let wrong = Identities::parse(&other, "test").expect("parses");
-        assert_eq!(wrong.unwrap(&public, &enc).err(), Some(UnwrapError::NoMatch { tried: 1 }));
-        assert_eq!(known.unwrap(&public, "garbage").err(), Some(UnwrapError::Damaged));
-        assert_eq!(Identities::new().unwrap(&public, &enc).err(), Some(UnwrapError::NoIdentity));
+        assert_eq!(wrong.unwrap(&public, &enc).err(), Some(KeyError::NoMatch { tried: 1 }));
+        assert_eq!(known.unwrap(&public, "garbage").err(), Some(KeyError::Damaged));
+        assert_eq!(Identities::new().unwrap(&public, &enc).err(), Some(KeyError::NoIdentity));
         let long = recipient.wrap(&Plaintext::new(vec![7; 34])).expect("wraps");
-        assert_eq!(known.unwrap(&public, &long).err(), Some(UnwrapError::Damaged));
+        assert_eq!(known.unwrap(&public, &long).err(), Some(KeyError::Damaged));
     }
 
     /// A pair made by age-keygen 1.3.1; the vectors of the `sops` module prove the way from the real tools to here.
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(known.unwrap(public, &enc).ok().map(|p| p.expose().to_vec()), Some(vec![9; 33]));
         let (secret, _) = identity();
         let wrong = Identities::parse(&secret, "test").expect("parses");
-        assert_eq!(wrong.unwrap(public, &enc).err(), Some(UnwrapError::NoMatch { tried: 1 }));
+        assert_eq!(wrong.unwrap(public, &enc).err(), Some(KeyError::NoMatch { tried: 1 }));
         assert!(Recipient::parse(&public.to_uppercase()).is_err());
         assert!(Recipient::parse(public.get(..200).expect("long")).is_err());
     }

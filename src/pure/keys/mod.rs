@@ -193,10 +193,10 @@ pub struct WrappedKey {
     pub created_at: Option<String>,
 }
 
-/// Why one wrapped key did not open. The text never holds key material.
+/// Why a key did not wrap, or did not open what was wrapped to it. The text never holds key material.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the message of each variant is its documentation")]
-pub enum UnwrapError {
+pub enum KeyError {
     #[error("no identity was given")]
     NoIdentity,
     #[error("none of the {tried} identities at hand opens it")]
@@ -210,4 +210,4 @@ pub enum UnwrapError {
 }
 
 /// An unwrapped data key or share.
-pub type Unwrapped = Result<Plaintext, UnwrapError>;
+pub type Unwrapped = Result<Plaintext, KeyError>;

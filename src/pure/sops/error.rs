@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::pure::error::{Explain, Retry};
 use crate::pure::format::{EmitError, Format, FormatError};
-use crate::pure::keys::{KeyKind, KeyRef, UnwrapError};
+use crate::pure::keys::{KeyError, KeyKind, KeyRef};
 
 /// A file that could not be opened, sealed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +98,7 @@ impl Explain for SopsError {
     fn retry(&self) -> Retry {
         match self {
             // A key service that was away may come back.
-            Self::Keys(report) if report.tried.iter().any(|t| matches!(t.error, UnwrapError::Service { .. })) => {
+            Self::Keys(report) if report.tried.iter().any(|t| matches!(t.error, KeyError::Service { .. })) => {
                 Retry::Backoff
             }
             _ => Retry::OnChange,
@@ -159,7 +159,7 @@ pub struct Tried {
     /// The key.
     pub key: KeyRef,
     /// Why it did not open.
-    pub error: UnwrapError,
+    pub error: KeyError,
 }
 
 impl fmt::Display for KeyReport {

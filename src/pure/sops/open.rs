@@ -10,7 +10,7 @@ use super::{Document, carrier, metadata, value};
 use crate::pure::desired::Proof;
 use crate::pure::format::{self, Branch, Comment, Format, Indent, Scalar, splice};
 use crate::pure::keys::age::Identities;
-use crate::pure::keys::{DataKey, KeyRef, UnwrapError, Unwrapped, WrappedKey, shamir};
+use crate::pure::keys::{DataKey, KeyError, KeyRef, Unwrapped, WrappedKey, shamir};
 use crate::pure::secret::Plaintext;
 
 /// Whether the MAC decides.
@@ -44,7 +44,7 @@ pub fn open<'d>(document: &'d Document, identities: &Identities) -> Result<Opene
 fn unwrap_local(key: &WrappedKey, identities: &Identities) -> Unwrapped {
     match &key.key {
         KeyRef::Age { recipient } => identities.unwrap(recipient, &key.enc),
-        other => Err(UnwrapError::Unsupported { kind: other.kind() }),
+        other => Err(KeyError::Unsupported { kind: other.kind() }),
     }
 }
 
