@@ -7,4 +7,5 @@ pub mod git;
 #[cfg(feature = "operator")]
 pub mod k8s;
 pub mod kms;
+pub mod process;
 pub mod stores;

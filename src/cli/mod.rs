@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::adapters::process;
+
 pub mod crds;
 pub mod keys;
 mod keys_at_hand;
@@ -61,6 +63,7 @@ fn personality(program: &str) -> Option<&'static str> {
 
 /// Runs the program with `arguments` (the first is the name it was called by) and returns its exit status.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    process::never_dump();
     // Two TLS users in the graph take whichever provider is installed: name ours before anything connects. An error
     // means that one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -31,6 +31,14 @@ pub const CONDITION_MESSAGE_BYTES: usize = 1024;
 /// Most per-file results kept in the status of one EncryptedSource, so that the object stays far below etcd's limit.
 pub const STATUS_FILES: usize = 500;
 
+/// Most Secrets named in the inventory of one EncryptedSource, at up to 400 bytes each below etcd's limit. What is not
+/// named is still known by its label.
+pub const STATUS_INVENTORY: usize = 2_000;
+
+/// Secrets of one EncryptedSource written at a time: a commit with a thousand of them is in force within seconds, and
+/// the API server's fair share of this client is left for the other kinds.
+pub const SOURCE_WRITES: usize = 8;
+
 /// Largest body taken from an external store for one key. Vault's default request limit is 32 MiB, but nothing larger
 /// than a Secret can be used.
 pub const STORE_BODY_BYTES: usize = 4 * 1024 * 1024;

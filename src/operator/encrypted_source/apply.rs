@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
 
 use super::memory::Memory;
@@ -31,9 +32,16 @@ type Recorded = BTreeMap<String, String>;
 /// Why a Secret was not written.
 enum Refused {
     /// This document alone failed.
-    Document { reason: &'static str, message: String, retry: bool },
+    Document(Failed),
     /// The whole pass must end: the API server is away, or this replica does not lead.
     Pass(ApiError),
+}
+
+/// What the status says of a document that failed, and whether that may pass by itself.
+struct Failed {
+    reason: &'static str,
+    message: String,
+    retry: bool,
 }
 
 impl From<ApiError> for Refused {
@@ -41,7 +49,7 @@ impl From<ApiError> for Refused {
         match error {
             ApiError::Invalid { .. } | ApiError::Denied { .. } | ApiError::Conflict { .. } => {
                 let retry = error.retry() != Retry::OnChange;
-                Self::Document { reason: error.reason(), message: error.line(), retry }
+                Self::Document(Failed { reason: error.reason(), message: error.line(), retry })
             }
             other => Self::Pass(other),
         }
@@ -88,6 +96,7 @@ impl Sources {
         Ok(Ok(pass))
     }
 
+    /// Writes what the documents want, several Secrets at a time, and tells of each document in the repository's order.
     async fn write_all(
         &self,
         key: &ObjectKey,
@@ -96,72 +105,75 @@ impl Sources {
         recorded: &Recorded,
         pass: &mut Pass,
     ) -> Result<(), ApiError> {
-        let mut seen: BTreeMap<String, String> = BTreeMap::new();
-        memory.wanted.clear();
-        for file in results {
-            for document in &file.documents {
-                let state = match &document.outcome {
-                    Ok(Staged::Secret(secret, _)) => {
-                        memory.wanted.insert(secret.name().to_owned());
-                        match seen.insert(secret.name().to_owned(), place(file, document)) {
-                            Some(first) => {
-                                let object = format!("Secret {}/{}", secret.namespace(), secret.name());
-                                failed(&StageError::Duplicate { object, first })
-                            }
-                            None => self.write(key, secret, memory, recorded, pass).await?,
-                        }
-                    }
-                    Ok(_) if document.header.kind.is_empty() => continue,
-                    Ok(_) => ignored(document),
-                    Err(error) => {
-                        // The last good Secret stays, and stays ours.
-                        let name = &document.header.name;
-                        let entry = recorded.get(name).map(|uid| InventoryEntry::of_secret(&key.namespace, name, uid));
-                        pass.inventory.extend(entry);
-                        pass.retry |= error.retry() != Retry::OnChange;
-                        failed(error)
-                    }
-                };
-                pass.files.push(told(file, document, state));
+        let wanted = first_of_each_name(results);
+        memory.wanted = wanted.keys().map(|name| (*name).to_owned()).collect();
+        let applied = &memory.applied;
+        let writes = wanted.iter().map(|(name, wanted)| async move {
+            let recorded = recorded.get(*name).map(String::as_str);
+            (*name, self.write_one(key, wanted.secret, applied.get(*name), recorded).await)
+        });
+        let mut writes = futures::stream::iter(writes.collect::<Vec<_>>()).buffer_unordered(limits::SOURCE_WRITES);
+        let mut done = vec![];
+        while let Some((name, outcome)) = writes.next().await {
+            // What is still under way is decided anew by the next pass.
+            let ends = matches!(outcome, Err(Refused::Pass(_)));
+            done.push((name, outcome));
+            if ends {
+                break;
             }
+        }
+        drop(writes);
+        let mut outcomes: BTreeMap<&str, Result<String, Failed>> = BTreeMap::new();
+        let mut end = None;
+        for (name, outcome) in done {
+            match outcome {
+                Ok((uid, applied)) => {
+                    memory.applied.extend(applied.map(|applied| (name.to_owned(), applied)));
+                    outcomes.insert(name, Ok(uid));
+                }
+                Err(Refused::Pass(error)) => end = Some(error),
+                Err(Refused::Document(failed)) => drop(outcomes.insert(name, Err(failed))),
+            }
+        }
+        if let Some(error) = end {
+            return Err(error);
+        }
+        for (file, document) in results.iter().flat_map(|file| file.documents.iter().map(move |d| (file, d))) {
+            let state = match &document.outcome {
+                Ok(Staged::Secret(secret, _)) => match outcomes.remove(secret.name()) {
+                    Some(outcome) => told_of_write(key, secret.name(), outcome, recorded, pass),
+                    None => {
+                        let object = format!("Secret {}/{}", secret.namespace(), secret.name());
+                        let first = wanted.get(secret.name()).map(|first| place(first.file, first.document));
+                        failed(&StageError::Duplicate { object, first: first.unwrap_or_default() })
+                    }
+                },
+                Ok(_) if document.header.kind.is_empty() => continue,
+                Ok(_) => ignored(document),
+                Err(error) => {
+                    // The last good Secret stays, and stays ours.
+                    let name = &document.header.name;
+                    let entry = recorded.get(name).map(|uid| InventoryEntry::of_secret(&key.namespace, name, uid));
+                    pass.inventory.extend(entry);
+                    pass.retry |= error.retry() != Retry::OnChange;
+                    failed(error)
+                }
+            };
+            pass.files.push(told(file, document, state));
         }
         Ok(())
     }
 
-    async fn write(
-        &self,
-        key: &ObjectKey,
-        secret: &DesiredSecret,
-        memory: &mut Memory,
-        recorded: &Recorded,
-        pass: &mut Pass,
-    ) -> Result<Told, ApiError> {
-        let uid = recorded.get(secret.name()).cloned();
-        match self.write_one(key, secret, memory, uid.as_deref()).await {
-            Ok(uid) => {
-                pass.inventory.push(InventoryEntry::of_secret(&key.namespace, secret.name(), &uid));
-                Ok((FileState::Applied, None, None))
-            }
-            Err(Refused::Document { reason, message, retry }) => {
-                pass.inventory.extend(uid.map(|uid| InventoryEntry::of_secret(&key.namespace, secret.name(), &uid)));
-                pass.retry |= retry;
-                Ok((FileState::Failed, Some(reason), Some(message)))
-            }
-            Err(Refused::Pass(error)) => Err(error),
-        }
-    }
-
-    /// Returns the UID of the Secret that is as it should be.
+    /// Returns the UID of the Secret that is as it should be, and what to remember if it was written.
     async fn write_one(
         &self,
         key: &ObjectKey,
         secret: &DesiredSecret,
-        memory: &mut Memory,
+        applied: Option<&Applied>,
         recorded: Option<&str>,
-    ) -> Result<String, Refused> {
+    ) -> Result<(String, Option<Applied>), Refused> {
         let wanted = fingerprint(&self.context.fingerprints, secret);
         let name = ObjectKey::new(key.namespace.clone(), secret.name());
-        let applied = memory.applied.get(secret.name());
         let watched = self.context.secrets.get(&name).and_then(|entry| {
             entry.object.as_ref().ok().map(|meta| Live {
                 uid: meta.uid.clone(),
@@ -177,18 +189,18 @@ impl Sources {
             verdict = decide(&key.name, live.as_ref().map(Live::of).as_ref(), applied, recorded, wanted);
         }
         let force = match verdict {
-            Verdict::Keep => return Ok(watched.map(|live| live.uid).unwrap_or_default()),
+            Verdict::Keep => return Ok((watched.map(|live| live.uid).unwrap_or_default(), None)),
             Verdict::NotOurs => {
                 let error = NotOurs(name);
-                return Err(Refused::Document { reason: error.reason(), message: error.line(), retry: false });
+                let failed = Failed { reason: error.reason(), message: error.line(), retry: false };
+                return Err(Refused::Document(failed));
             }
             Verdict::Create => false,
             Verdict::Apply => true,
         };
         let stored = self.context.writer.write(secret, &WriteMode::Apply { manager: MANAGER.into(), force }).await?;
-        let applied = Applied { uid: stored.uid.clone(), resource_version: stored.resource_version.clone(), wanted };
-        memory.applied.insert(secret.name().to_owned(), applied);
-        Ok(stored.uid)
+        let applied = Applied { uid: stored.uid.clone(), resource_version: stored.resource_version, wanted };
+        Ok((stored.uid, Some(applied)))
     }
 
     async fn prune(
@@ -231,6 +243,48 @@ impl Sources {
             self.record(source, EventKind::Normal, "Pruned", &message);
         }
         Ok(())
+    }
+}
+
+/// The document that a Secret is taken from.
+struct Wanted<'r> {
+    secret: &'r DesiredSecret,
+    file: &'r FileResult,
+    document: &'r Document,
+}
+
+/// By name of the Secret: where two documents hold one, the first wins.
+fn first_of_each_name(results: &[FileResult]) -> BTreeMap<&str, Wanted<'_>> {
+    let mut wanted = BTreeMap::new();
+    for file in results {
+        for document in &file.documents {
+            if let Ok(Staged::Secret(secret, _)) = &document.outcome {
+                wanted.entry(secret.name()).or_insert(Wanted { secret, file, document });
+            }
+        }
+    }
+    wanted
+}
+
+/// Takes the outcome of one write into the pass.
+fn told_of_write(
+    key: &ObjectKey,
+    name: &str,
+    outcome: Result<String, Failed>,
+    recorded: &Recorded,
+    pass: &mut Pass,
+) -> Told {
+    match outcome {
+        Ok(uid) => {
+            pass.inventory.push(InventoryEntry::of_secret(&key.namespace, name, &uid));
+            (FileState::Applied, None, None)
+        }
+        Err(Failed { reason, message, retry }) => {
+            let uid = recorded.get(name);
+            pass.inventory.extend(uid.map(|uid| InventoryEntry::of_secret(&key.namespace, name, uid)));
+            pass.retry |= retry;
+            (FileState::Failed, Some(reason), Some(message))
+        }
     }
 }
 

@@ -98,9 +98,15 @@ fn account(pass: &Pass, status: &mut EncryptedSourceStatus) -> (bool, &'static s
     let mut entries = pass.inventory.clone();
     entries.sort();
     entries.dedup();
+    let all = entries.len();
+    entries.truncate(limits::STATUS_INVENTORY);
+    let named = entries.len();
     status.inventory = Some(Inventory { entries });
     status.last_attempted_revision = Some(pass.revision.clone());
-    let remarks: String = pass.remarks.iter().map(|remark| format!("; {remark}")).collect();
+    let mut remarks: String = pass.remarks.iter().map(|remark| format!("; {remark}")).collect();
+    if named < all {
+        remarks.push_str(&format!("; the inventory names {named} of {all} Secrets, the label marks all"));
+    }
     let failed = summary.failed;
     let total = summary.applied.saturating_add(failed);
     status.summary = Some(summary);
@@ -109,7 +115,8 @@ fn account(pass: &Pass, status: &mut EncryptedSourceStatus) -> (bool, &'static s
         return (true, "ReconciliationSucceeded", format!("Applied revision: {}{remarks}", pass.revision));
     }
     let first = pass.files.iter().find(|file| file.state == FileState::Failed);
-    let first = first.map(describe).unwrap_or_default();
+    // The remarks after it must not fall to the limit of the whole message.
+    let first = clip(&first.map(describe).unwrap_or_default(), 2 * FILE_MESSAGE_BYTES);
     let message =
         format!("{failed} of {total} documents failed at revision {}, the first is {first}{remarks}", pass.revision);
     (false, "DocumentsFailed", message)
@@ -232,9 +239,14 @@ mod tests {
     fn the_status_of_a_large_source_stays_small() {
         let mut files: Vec<_> = (0..5000).map(|i| file(&format!("{i}"), FileState::Ignored)).collect();
         files.push(FileStatus { message: Some("x".repeat(10_000)), ..file("bad", FileState::Failed) });
-        let status = conclude(None, &ABOUT, &Ok(pass(files)), at(1));
+        let mut large = pass(files);
+        large.inventory =
+            (0..5000).map(|i| InventoryEntry::of_secret("n", &format!("{i:0>253}"), &"u".repeat(36))).collect();
+        let status = conclude(None, &ABOUT, &Ok(large), at(1));
         assert_eq!(status.files.len(), limits::STATUS_FILES);
         assert_eq!(status.summary, Some(Summary { applied: 0, failed: 1, ignored: 5000 }));
-        assert!(serde_json::to_string(&status).unwrap().len() < 200_000);
+        assert_eq!(status.inventory.as_ref().unwrap().entries.len(), limits::STATUS_INVENTORY);
+        assert!(ready(&status).2.contains("names 2000 of 5000 Secrets"), "{}", ready(&status).2);
+        assert!(serde_json::to_string(&status).unwrap().len() < 1_000_000);
     }
 }
