@@ -82,10 +82,9 @@ fn binary(items: &[Item]) -> Result<Plaintext, EmitError> {
 }
 
 fn yaml_top(out: &mut Vec<u8>, items: &[Item], step: usize) {
-    if items.is_empty() {
+    yaml_items(out, items, 0, step);
+    if items.iter().all(|item| matches!(item, Item::Comment(_))) {
         out.extend_from_slice(b"{}\n");
-    } else {
-        yaml_items(out, items, 0, step);
     }
 }
 
@@ -359,7 +358,9 @@ pub fn emit_value(node: &Node, format: Format, indent: Indent) -> Result<Plainte
             let unit = indent.json.map_or("\t".to_owned(), |blanks| " ".repeat(blanks));
             json_items(&mut out, items, false, 1, &Unit::Lines(unit), "")?;
         }
-        (Value::List(items) | Value::Map(items), Format::Yaml) => yaml_items(&mut out, items, 0, indent.yaml),
+        (Value::List(items), Format::Yaml) if items.is_empty() => out.extend_from_slice(b"[]\n"),
+        (Value::Map(items), Format::Yaml) => yaml_top(&mut out, items, indent.yaml),
+        (Value::List(items), Format::Yaml) => yaml_items(&mut out, items, 0, indent.yaml),
         (Value::Scalar(scalar), Format::Yaml) => {
             let layout = Layout::default();
             out.extend_from_slice(yaml_scalar(scalar, layout, Room { block: false, step: indent.yaml }).expose());

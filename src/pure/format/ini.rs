@@ -66,6 +66,9 @@ impl<'s> Reader<'s> {
             Some('[') => {
                 let Some(close) = text.rfind(']') else { return Err(self.error(start, "a section is not closed")) };
                 let name = text.get(1..close).unwrap_or_default().trim().to_owned();
+                if name.is_empty() {
+                    return Err(self.error(start, "a section has no name"));
+                }
                 let comments = std::mem::take(&mut self.comments).into_iter().map(Item::Comment).collect();
                 self.sections.push((name, start..start + close + 1, comments));
                 self.at = after;
@@ -148,7 +151,10 @@ impl<'s> Reader<'s> {
             None => (text, None),
         };
         let inline = note.map(|(note, at)| comment(note, at..at + note.len(), false));
-        let bare = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+        // Quotes go when they are the first and the last character, and there is none between.
+        let bare = ['"', '\'']
+            .iter()
+            .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote).filter(|inner| !inner.contains(*quote)));
         Ok((make(bare.unwrap_or(value), from..from + value.len()), inline))
     }
 
@@ -221,7 +227,9 @@ mod tests {
             shape(text),
             ["DEFAULT.a=1", "s;about s", "s;note", "s.k=v w", "s.t=x;y", "s.m=1\n2", "s.q=r=3", "s.e=", "s.z=1"]
         );
+        assert_eq!(shape("x = \"a\" \"b\"\n"), ["DEFAULT.x=\"a\" \"b\""]);
         assert!(read("[a\n").is_err());
+        assert!(read("[]\n").is_err());
         assert!(read("novalue\n").is_err());
         assert_eq!(read("a=1\na=2\n").expect("reads").duplicate, Some(("a".into(), 2)));
     }

@@ -318,6 +318,8 @@ impl<'m> Fields<'m> {
     pub(super) fn number(&self, name: &str) -> Result<usize, SopsError> {
         let text = self.text(name)?;
         let what = || bad(format!("\"{name}\" is not a number"));
+        // Before 3.10 flat files had a whole number with a fraction, which no later version reads.
+        let text = text.strip_suffix(".000000").unwrap_or(&text);
         if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| what()) }
     }
 

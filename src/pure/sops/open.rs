@@ -8,7 +8,7 @@ use super::error::{KeyReport, SopsError, Tried};
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
 use super::{Document, carrier, metadata, value};
 use crate::pure::desired::Proof;
-use crate::pure::format::{self, Branch, Comment, Format, Indent, Scalar, splice};
+use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, splice};
 use crate::pure::keys::age::Identities;
 use crate::pure::keys::{DataKey, KeyError, KeyRef, Unwrapped, WrappedKey, shamir};
 use crate::pure::secret::Plaintext;
@@ -203,6 +203,19 @@ impl Visit for Opener<'_> {
     }
 }
 
+/// The section of keys that stand before any other. SOPS shows it in other formats even where it is empty.
+const DEFAULT_SECTION: &str = "DEFAULT";
+
+fn with_default_section(branches: &[Branch]) -> Vec<Branch> {
+    let with = |branch: &Branch| {
+        let value = Node::new(0..0, Value::Map(Vec::new()), Layout::default());
+        let section = Item::Entry(Entry { key: DEFAULT_SECTION.to_owned(), key_span: 0..0, value });
+        let items = std::iter::once(section).chain(branch.items.iter().map(format::duplicate_item)).collect();
+        Branch::of_items(branch.span.clone(), items)
+    };
+    branches.iter().map(with).collect()
+}
+
 impl Opened<'_> {
     /// Evidence for a Secret made of this file.
     ///
@@ -239,6 +252,9 @@ impl Opened<'_> {
     /// [`Opened::emit`] with an indentation for what is printed anew.
     pub fn emit_with(&self, target: Format, indent: Indent) -> Result<Plaintext, SopsError> {
         if target != self.document.format || target == Format::Binary {
+            if self.document.format == Format::Ini && self.branches.iter().all(|b| b.entry(DEFAULT_SECTION).is_none()) {
+                return Ok(format::emit_with(&with_default_section(&self.branches), target, indent)?);
+            }
             return Ok(format::emit_with(&self.branches, target, indent)?);
         }
         let mut out = zeroize::Zeroizing::new(Vec::new());

@@ -6,6 +6,8 @@ use crate::pure::error::Explain;
 use crate::pure::format::{Branch, Item, Scalar, Value, emit};
 use crate::pure::keys::age::Identities;
 
+mod matrix;
+
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sops")
 }
@@ -38,6 +40,10 @@ fn all_vectors() -> Vec<Vector> {
         paths
     };
     for case in folders(&vectors()) {
+        // What every version made has a layout of its own.
+        if case.ends_with("matrix") {
+            continue;
+        }
         for format_dir in folders(&case) {
             let name = format_dir.strip_prefix(vectors()).expect("below").display().to_string();
             let format = Format::of_name(&format_dir.file_name().expect("named").to_string_lossy()).expect("a format");

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds or fetches every real program that the tests run against, once per version, into the user's cache folder:
 #
-#   build.sh [--quiet] [TOOL...]      TOOL: age sops sealed etcd template-oracle kube bao moto cargo-deny      (default: all)
+#   build.sh [--quiet] [TOOL...]      TOOL: age sops sops-3.12.2 sealed etcd template-oracle kube bao moto cargo-deny
+#                                     (default: all of these)
+#   build.sh sops-3.7.3 sops-3.9.0 sops-3.13.1    only to make vectors anew (tests/vectors/sops/make.sh)
 #   build.sh host                     only the host packages
 #
 # prints the folder that holds one symbolic link per program. Versions are pinned by go.mod + go.sum, or by a
@@ -17,7 +19,7 @@ quiet=
 if [ "${1:-}" = --quiet ]; then quiet=1; shift; fi
 # The first five are quick; kube is the long pole and comes when the others already serve.
 tools=("$@")
-[ ${#tools[@]} -gt 0 ] || tools=(age bao moto sops sealed etcd template-oracle kube cargo-deny)
+[ ${#tools[@]} -gt 0 ] || tools=(age bao moto sops sops-3.12.2 sealed etcd template-oracle kube cargo-deny)
 
 say() { [ -n "$quiet" ] || printf 'tools: %s\n' "$*" >&2; }
 die() { printf 'tools: error: %s\n' "$*" >&2; exit 1; }
@@ -73,7 +75,8 @@ kube_stamp="-X k8s.io/component-base/version.gitVersion=$kube_version -X k8s.io/
 packages() {
 	case $1 in
 	age) echo filippo.io/age/cmd/age filippo.io/age/cmd/age-keygen ;;
-	sops) echo github.com/getsops/sops/v3/cmd/sops ;;
+	sops-3.7.3) echo go.mozilla.org/sops/v3/cmd/sops ;;
+	sops | sops-*) echo github.com/getsops/sops/v3/cmd/sops ;;
 	sealed) echo github.com/bitnami/sealed-secrets/cmd/controller github.com/bitnami/sealed-secrets/cmd/kubeseal ;;
 	etcd) echo go.etcd.io/etcd/server/v3 ;;
 	template-oracle) echo latchwork.dev/rig/template-oracle ;;
@@ -88,8 +91,11 @@ stamp() {
 	kube) echo "$kube_stamp" ;;
 	esac
 }
-# The name on PATH: a package's last element, but for those that would say too little.
+# program PACKAGE TOOL: the name on PATH is the package's last element, but for those that would say too little.
 program() {
+	case $2 in
+	sops-*) echo "$2"; return ;;
+	esac
 	case $1 in
 	go.etcd.io/etcd/server/v3) echo etcd ;;
 	github.com/bitnami/sealed-secrets/cmd/controller) echo sealed-secrets-controller ;;
@@ -103,7 +109,8 @@ probe() {
 	bao) "$1" version ;;
 	moto_server) "$1" --help ;;
 	template-oracle) "$1" names ;;
-	sops) "$1" --version --disable-version-check ;;
+	sops-3.7.3) "$1" --help ;;
+	sops | sops-*) "$1" --version --disable-version-check ;;
 	*) "$1" --version ;;
 	esac
 }
@@ -138,7 +145,7 @@ build_go() {
 		require_go
 		tmp=$(mktemp -d "$store/.tmp-$name.XXXXXX")
 		for package in $(packages "$name"); do
-			out=$(program "$package")
+			out=$(program "$package" "$name")
 			say "building $out ($name)"
 			# Read-only: a go.sum that does not cover the build is an error, never silently completed.
 			GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOWORK=off \
@@ -149,7 +156,7 @@ build_go() {
 		publish "$name-$key" "$tmp"
 	fi
 	for package in $(packages "$name"); do
-		out=$(program "$package")
+		out=$(program "$package" "$name")
 		link "$dir/$out" "$out"
 	done
 }
@@ -236,7 +243,7 @@ rm -rf "$store"/.tmp-*
 
 for tool in "${tools[@]}"; do
 	case $tool in
-	age | sops | sealed | etcd | kube | template-oracle) build_go "$tool" ;;
+	age | sops | sops-* | sealed | etcd | kube | template-oracle) build_go "$tool" ;;
 	bao) build_bao ;;
 	moto) build_moto ;;
 	cargo-deny) build_cargo_deny ;;

@@ -245,11 +245,12 @@ impl<'s> Reader<'s> {
 
     fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, at: usize) -> Result<Scalar, FormatError> {
         let plain = style == ScalarStyle::Plain;
-        let scalar = match tag.map(|tag| (tag, tag.core_suffix())) {
+        // The namespace, not the core schema alone: `!!binary` and `!!timestamp` are types, too.
+        let scalar = match tag.map(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:")) {
             None if plain => Some(resolve::resolve_plain(text)),
-            Some((_, Some(core))) => resolve::resolve_tagged(core, text, plain),
+            Some(Some(name)) => resolve::resolve_tagged(&name, text, plain),
             // "!" alone and unknown tags: yaml.v3 keeps the text's own type.
-            Some(_) if plain => Some(resolve::resolve_plain(text)),
+            Some(None) if plain => Some(resolve::resolve_plain(text)),
             _ => Some(Scalar::Text(Plaintext::copy_of(text.as_bytes()))),
         };
         scalar.ok_or_else(|| self.error(at, "the value does not fit its tag"))
@@ -283,8 +284,15 @@ impl<'s> Reader<'s> {
         (start, self.column(start))
     }
 
-    /// Column of a map's first key, with the tag and anchor before it.
+    /// Column of a map's first key, with the question mark, tag and anchor before it.
     fn key_column(&self, found: &Found<'s>) -> usize {
+        let mark = self.skip(b" \t\r\n:").filter(|at| {
+            let before = self.text.as_bytes().get(*at..found.range.start).unwrap_or_default();
+            matches!(before, [b'?', b' ' | b'\t' | b'\n' | b'\r', ..])
+        });
+        if let Some(mark) = mark {
+            return self.column(mark);
+        }
         let properties = self.skip(b" \t\r\n:?").filter(|at| {
             let between = self.text.get(*at..found.range.start).unwrap_or_default();
             between.starts_with(['&', '!']) && !between.contains('\n')

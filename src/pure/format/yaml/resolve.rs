@@ -87,7 +87,7 @@ fn go_float(text: &str) -> Option<f64> {
 fn decode_binary(text: &str) -> Option<Scalar> {
     use base64::Engine as _;
     let compact: zeroize::Zeroizing<Vec<u8>> =
-        zeroize::Zeroizing::new(text.bytes().filter(|b| !b.is_ascii_whitespace()).collect());
+        zeroize::Zeroizing::new(text.bytes().filter(|b| !matches!(b, b'\r' | b'\n')).collect());
     let bytes = base64::engine::general_purpose::STANDARD.decode(compact.as_slice()).ok()?;
     Some(Scalar::Text(Plaintext::new(bytes)))
 }
@@ -162,6 +162,7 @@ mod tests {
             ("float", "1", Some("float 1")),
             ("int", "x", None),
             ("binary", "aGk=\n", Some("text")),
+            ("binary", "aG k=", None),
             ("binary", "???", None),
             ("custom", "1", Some("int 1")),
         ] {

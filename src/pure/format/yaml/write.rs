@@ -28,6 +28,8 @@ pub fn scalar_text(scalar: &Scalar, layout: Layout, room: Room) -> Plaintext {
         Scalar::Unsigned(value) => value.to_string(),
         Scalar::Float(value) if value.is_nan() => ".nan".to_owned(),
         Scalar::Float(value) if value.is_infinite() => if *value > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
+        // `-0` would be read as the integer 0.
+        Scalar::Float(value) if *value == 0.0 && value.is_sign_negative() => "-0.0".to_owned(),
         Scalar::Float(value) => float_general(*value),
         Scalar::Time(value) => value.clone(),
         Scalar::Text(text) => return string_text(text, layout, room),
@@ -180,6 +182,8 @@ mod tests {
         assert_eq!(written("a\nb\n", true, true), "\"a\\nb\\n\"");
         assert_eq!(written("a\nb\n", false, false), "\"a\\nb\\n\"");
         assert_eq!(written("a,b", true, true), "\"a,b\"");
+        let zero = scalar_text(&Scalar::Float(-0.0), Layout::default(), Room { block: false, step: 4 });
+        assert_eq!(zero.expose_str(), Some("-0.0"));
         assert_eq!(key_text("y"), "\"y\"");
         assert_eq!(key_text("ok key"), "ok key");
         let bytes =
