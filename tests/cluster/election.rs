@@ -17,7 +17,7 @@ impl Replica {
     fn start(name: &str, namespace: &str) -> Self {
         let (http, metrics) = (ports::free(), ports::free());
         let mut command = operator(&rig::cluster().kubeconfig);
-        command.args(["--namespace", namespace, "--watch-namespace", namespace, "--lease-seconds", "4"]);
+        command.args(["--namespace", namespace, "--watch-namespace", namespace, "--lease-seconds", "6"]);
         command.args(["--listen", &format!("127.0.0.1:{http}"), "--listen-metrics", &format!("127.0.0.1:{metrics}")]);
         Self { process: Proc::spawn(name, command), http, metrics }
     }
@@ -61,7 +61,7 @@ async fn one_replica_leads_and_another_takes_over_after_a_kill_and_after_a_stop(
     .await;
     assert_eq!(second.get(second.http, "/healthz").await, Ok((200, "ok\n".to_owned())));
     // Longer than the lease: a standby that ignored renewals would lead by now.
-    steadily(Duration::from_secs(6), "one leader", || async {
+    steadily(Duration::from_secs(8), "one leader", || async {
         match (first.leads().await?, second.leads().await?) {
             (true, false) => Ok(()),
             both => Err(format!("{both:?}")),
@@ -70,15 +70,15 @@ async fn one_replica_leads_and_another_takes_over_after_a_kill_and_after_a_stop(
     .await;
 
     first.process.kill();
-    second.wait_to_lead(Duration::from_secs(12)).await;
+    second.wait_to_lead(Duration::from_secs(20)).await;
 
     let third = Replica::start("third", &namespace);
     third.process.wait_for_log("operator started", Duration::from_secs(30)).await;
     let status = second.process.stop(Duration::from_secs(20)).await;
     assert!(status.success(), "a clean stop ends with success, not {status}: {}", second.process.tail(10));
     assert!(second.process.output().contains("lease released"), "{}", second.process.tail(10));
-    // Well below the four seconds that a dead leader's lease is respected for.
-    third.wait_to_lead(Duration::from_secs(3)).await;
+    // Well below the six seconds that a dead leader's lease is respected for.
+    third.wait_to_lead(Duration::from_secs(5)).await;
 }
 
 #[tokio::test]

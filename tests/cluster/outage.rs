@@ -56,7 +56,7 @@ async fn an_api_server_that_crashes_or_falls_silent_for_30_seconds_costs_nothing
     plane.start_api_server().await;
     seal_and_wait(&plane, &operator, "after-crash").await;
 
-    plane.pause_api_server();
+    plane.pause_api_server().await;
     steadily(Duration::from_secs(30), "the operator to stay up", || async {
         operator.process.assert_running();
         operator.get("/healthz").await.map(drop)

@@ -112,7 +112,7 @@ async fn an_api_server_of_ones_own_can_be_frozen_killed_and_started_again() {
     let kept = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kept"}, "data": {"a": "b"}});
     maps.patch("kept", &apply, &Patch::Apply(kept)).await.unwrap();
 
-    plane.pause_api_server();
+    plane.pause_api_server().await;
     let frozen = tokio::time::timeout(Duration::from_secs(2), maps.get("kept")).await;
     assert!(frozen.is_err(), "a frozen server must not answer: {frozen:?}");
     plane.resume_api_server();

@@ -11,7 +11,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
-use super::process::{Proc, command, run_ok};
+use super::process::{self, Proc, command, run_ok};
 use super::tls::{self, Ca};
 use super::wait::eventually;
 use super::{NODE_ADDRESS, credentials, ports, scratch, tools};
@@ -180,8 +180,9 @@ impl ControlPlane {
     }
 
     /// Freezes kube-apiserver: connections stay open and nothing is answered.
-    pub fn pause_api_server(&self) {
-        lock(&self.api).as_ref().expect("kube-apiserver runs").signal("STOP");
+    pub async fn pause_api_server(&self) {
+        let pid = lock(&self.api).as_ref().expect("kube-apiserver runs").pid();
+        process::freeze(pid).await;
     }
 
     pub fn resume_api_server(&self) {

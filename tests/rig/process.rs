@@ -194,3 +194,19 @@ pub fn run_ok(command: Command, input: &[u8]) -> String {
     assert!(ran.status.success(), "{shown}: {}\n{}{}", ran.status, ran.stdout, ran.stderr);
     ran.stdout
 }
+
+/// SIGSTOP, then waits until each thread of the process has stopped: the signal alone returns while some still run.
+pub async fn freeze(pid: u32) {
+    let status = Command::new("kill").arg("-STOP").arg(pid.to_string()).status().expect("kill");
+    assert!(status.success(), "kill -STOP {pid}: {status}");
+    eventually(Duration::from_secs(10), &format!("process {pid} to stand still"), || async {
+        let states: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/task"))
+            .expect("tasks")
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())
+            // The state follows the name, which stands in parentheses and may hold any character.
+            .filter_map(|stat| Some(stat.rsplit_once(") ")?.1.chars().next()?.to_string()))
+            .collect();
+        if states.iter().all(|state| state == "T") { Ok(()) } else { Err(states.concat()) }
+    })
+    .await;
+}

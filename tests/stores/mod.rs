@@ -19,6 +19,9 @@ fn id() -> StoreId {
     StoreId { kind: StoreKind::SecretStore, namespace: "team".into(), name: "store".into() }
 }
 
+/// For servers that answer, on a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 fn vault_config(server: &str, mount: Option<&str>, version: VaultVersion, token: &str) -> VaultConfig {
     VaultConfig {
         store: id(),
@@ -29,7 +32,7 @@ fn vault_config(server: &str, mount: Option<&str>, version: VaultVersion, token:
         headers: vec![],
         ca_pem: None,
         token: Some(Plaintext::from(token.to_owned())),
-        timeout: Duration::from_secs(2),
+        timeout: PATIENCE,
     }
 }
 
@@ -47,7 +50,7 @@ fn aws_config(endpoint: &str) -> AwsConfig {
         secret_access_key: Plaintext::from(format!("{}\n", rig::moto::SECRET_ACCESS_KEY)),
         session_token: None,
         prefix: String::new(),
-        timeout: Duration::from_secs(3),
+        timeout: PATIENCE,
     }
 }
 
