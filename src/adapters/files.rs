@@ -1,4 +1,4 @@
-//! Files on disk: the walk over a tree of manifests.
+//! Files on disk: the walk over a tree of manifests, and the listing of a repository as Git sees it.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::pure::gitops::tree::{TreeBudget, TreeError, TreeFile, is_hidden, is_manifest};
+use crate::pure::limits;
 
 /// Walks `root`, each directory in the byte order of its names, and gives each manifest with its content to `visit`; stops when that
 /// returns false. A `root` that is a file is given as it is, whatever its name.
@@ -115,6 +116,53 @@ impl Walk {
     }
 }
 
+/// Lists the regular files below `root` in the byte order of their names, hidden ones too, without `.git`; with
+/// `all` unset also without what Git ignores. A `root` that is a file is listed as it is. Symbolic links are passed over:
+/// what they lead to inside the tree is met by itself.
+///
+/// What cannot be listed is an error of that path alone.
+pub fn list(root: &Path, all: bool) -> Vec<Result<PathBuf, (PathBuf, TreeError)>> {
+    if root.is_file() {
+        return vec![Ok(root.to_owned())];
+    }
+    let mut found = Vec::new();
+    let entries = ignore::WalkBuilder::new(root)
+        .hidden(false)
+        .ignore(false)
+        .parents(!all)
+        .git_ignore(!all)
+        .git_exclude(!all)
+        .git_global(!all)
+        .filter_entry(|entry| entry.file_name() != ".git")
+        .sort_by_file_name(Ord::cmp)
+        .build();
+    for entry in entries {
+        match entry {
+            Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_file()) => found.push(Ok(entry.into_path())),
+            Ok(_) => {}
+            Err(error) => {
+                let TreeFile { path, content } = unreadable(root, &error);
+                let missing = !root.exists();
+                let error = content.err().filter(|_| !missing).unwrap_or(TreeError::NoSuchPath);
+                found.push(Err((root.join(path), error)));
+            }
+        }
+        if found.len() > limits::FILES_PER_TREE {
+            found.push(Err((root.to_owned(), TreeError::TooManyFiles { max: limits::FILES_PER_TREE })));
+            break;
+        }
+    }
+    found
+}
+
+/// Reads one file.
+///
+/// # Errors
+/// A file above [`limits::FILE_BYTES`], which is not read, and whatever the system says.
+pub fn read(path: &Path) -> Result<Vec<u8>, TreeError> {
+    Walk { budget: TreeBudget::default(), canonical: PathBuf::new() }.read(path)
+}
+
 fn unreadable(root: &Path, error: &ignore::Error) -> TreeFile {
     let path = match error {
         ignore::Error::WithPath { path, .. } => relative(root, path),
@@ -200,7 +248,7 @@ mod tests {
         File::create(dir.path().join("b.yaml")).and_then(|f| f.set_len(size)).expect("file");
         let found = paths(dir.path());
         assert_eq!(found.len(), 2);
-        assert_eq!(found[1].1, Err(TreeError::TooLarge { bytes: size, max: crate::pure::limits::FILE_BYTES }));
+        assert_eq!(found[1].1, Err(TreeError::TooLarge { bytes: size, max: limits::FILE_BYTES }));
     }
 
     #[test]
@@ -209,6 +257,26 @@ mod tests {
         write(dir.path(), "any.txt", "text");
         assert_eq!(paths(&dir.path().join("any.txt")), [(String::new(), Ok("text".to_owned()))]);
         assert_eq!(paths(&dir.path().join("none")), [(String::new(), Err(TreeError::NoSuchPath))]);
+    }
+
+    #[test]
+    fn a_repository_is_listed_as_git_sees_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let root = dir.path();
+        for path in ["b.yaml", ".env", "a/key.pem", ".git/HEAD", "out/x.yaml", "a/.sops.yaml"] {
+            write(root, path, path);
+        }
+        write(root, ".gitignore", "out/\n");
+        symlink("b.yaml", root.join("link.yaml")).expect("link");
+        let names = |all| -> Vec<String> {
+            let found = list(root, all).into_iter().map(|path| relative(root, &path.expect("listed")));
+            found.collect()
+        };
+        assert_eq!(names(false), [".env", ".gitignore", "a/.sops.yaml", "a/key.pem", "b.yaml"]);
+        assert_eq!(names(true), [".env", ".gitignore", "a/.sops.yaml", "a/key.pem", "b.yaml", "out/x.yaml"]);
+        let none = root.join("none");
+        assert!(matches!(list(&none, false).as_slice(), [Err((path, TreeError::NoSuchPath))] if *path == none));
+        assert_eq!(list(&root.join("b.yaml"), false).len(), 1);
     }
 
     #[test]

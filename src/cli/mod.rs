@@ -12,15 +12,18 @@ use clap::{Parser, Subcommand};
 use crate::adapters::process;
 
 pub mod crds;
+mod data_keys;
 pub mod keys;
 mod keys_at_hand;
 pub mod kubeseal;
 pub mod operator;
 mod providers;
+pub mod rekey;
 pub mod render;
 pub mod sealed_secrets_controller;
 pub mod sops;
 pub mod template;
+mod workers;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
 #[derive(Parser)]
@@ -36,6 +39,8 @@ enum Verb {
     Operator(operator::OperatorArgs),
     /// Write the plain manifests of a GitOps repository to standard output
     Render(render::RenderArgs),
+    /// Bring every encrypted file of a tree to the present keys: SOPS files and SealedSecrets
+    Rekey(Box<rekey::RekeyArgs>),
     /// Read, write and change files encrypted with SOPS
     #[command(display_name = "sops", version = sops::VERSION)]
     Sops(Box<sops::SopsArgs>),
@@ -83,6 +88,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Verb::Keys(args) => keys::run(&args),
         Verb::Kubeseal(args) => kubeseal::run(*args),
         Verb::SealedSecretsController(args) => sealed_secrets_controller::run(*args),
+        Verb::Rekey(args) => rekey::run(&args),
         Verb::Sops(args) => sops::run(*args),
     };
     result.unwrap_or_else(|error| {

@@ -1,5 +1,7 @@
 //! Tests of the command line against the tools that it answers for.
 
+mod kill;
 mod kubeseal;
+mod rekey;
 mod render;
 mod sops;

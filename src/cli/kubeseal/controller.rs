@@ -8,12 +8,12 @@ use kube::config::Kubeconfig;
 
 use super::args::KubesealArgs;
 use crate::adapters::k8s::service_proxy::{Answer, call, port_name};
-use crate::adapters::k8s::{ApiError, Cluster};
+use crate::adapters::k8s::{ApiError, Cluster, Overrides};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::one_line;
 
 /// The controller behind its Service.
-pub(super) struct Controller {
+pub(in crate::cli) struct Controller {
     cluster: Cluster,
     namespace: String,
     service: String,
@@ -22,8 +22,19 @@ pub(super) struct Controller {
 
 impl Controller {
     pub(super) async fn connect(args: &KubesealArgs) -> anyhow::Result<Self> {
-        let cluster = Cluster::connect_with(args.kubeconfig.as_deref(), &args.cluster.overrides()).await?;
-        let (namespace, service) = (args.controller_namespace.clone(), args.controller_name.clone());
+        let overrides = args.cluster.overrides();
+        Self::reach(args.kubeconfig.as_deref(), &overrides, &args.controller_namespace, &args.controller_name).await
+    }
+
+    /// Finds the Service of the controller.
+    pub(in crate::cli) async fn reach(
+        kubeconfig: Option<&Path>,
+        overrides: &Overrides,
+        namespace: &str,
+        service: &str,
+    ) -> anyhow::Result<Self> {
+        let cluster = Cluster::connect_with(kubeconfig, overrides).await?;
+        let (namespace, service) = (namespace.to_owned(), service.to_owned());
         let port = port_name(&cluster, &namespace, &service).await.map_err(|error| {
             let error = match error {
                 ApiError::NotFound { what } => format!("{what} not found"),
@@ -41,7 +52,7 @@ impl Controller {
     }
 
     /// The certificate as the controller serves it.
-    pub(super) async fn certificate(&self) -> anyhow::Result<Vec<u8>> {
+    pub(in crate::cli) async fn certificate(&self) -> anyhow::Result<Vec<u8>> {
         match self.call(Method::GET, "/v1/cert.pem", vec![]).await {
             Ok(answer) if answer.status.is_success() => Ok(answer.body),
             Ok(answer) => bail!("cannot fetch certificate: {}", described(&answer)),
@@ -65,7 +76,7 @@ impl Controller {
     }
 
     /// Every object sealed anew to the controller's present key.
-    pub(super) async fn re_encrypt(&self, objects: &[SealedSecret]) -> anyhow::Result<Vec<SealedSecret>> {
+    pub(in crate::cli) async fn re_encrypt(&self, objects: &[SealedSecret]) -> anyhow::Result<Vec<SealedSecret>> {
         let mut made = vec![];
         for object in objects {
             match self.call(Method::POST, "/v1/rotate", serde_json::to_vec(object)?).await {

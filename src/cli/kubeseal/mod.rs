@@ -20,7 +20,7 @@ use crate::pure::sealed::{Scope, item, manifest};
 use crate::pure::secret::Plaintext;
 
 mod args;
-mod controller;
+pub(in crate::cli) mod controller;
 mod output;
 mod recovery;
 

@@ -108,14 +108,19 @@ pub fn config(global: &Global) -> Result<Option<(Config, PathBuf)>, Failure> {
 /// The plan of the rules for a file.
 pub fn plan_of_rules(global: &Global, name: &str) -> Result<Option<Plan>, Failure> {
     let Some((config, folder)) = config(global)? else { return Ok(None) };
+    let relative = path_for_rules(&folder, name);
+    config.plan_for(&relative).map_err(|error| Failure::new(code::GENERIC, format!("error loading config: {error}")))
+}
+
+/// The path of a file as rules see it: below the folder of the rules, or absolute when it lies elsewhere.
+pub fn path_for_rules(folder: &Path, name: &str) -> String {
     let absolute = std::path::absolute(name).unwrap_or_else(|_| PathBuf::from(name));
     let resolved = absolute.parent().and_then(|folder| folder.canonicalize().ok());
     let absolute = match (resolved, absolute.file_name()) {
         (Some(folder), Some(name)) => folder.join(name),
         _ => absolute,
     };
-    let relative = absolute.strip_prefix(&folder).unwrap_or(&absolute).to_string_lossy().into_owned();
-    config.plan_for(&relative).map_err(|error| Failure::new(code::GENERIC, format!("error loading config: {error}")))
+    absolute.strip_prefix(folder).unwrap_or(&absolute).to_string_lossy().into_owned()
 }
 
 /// Random bytes of the system.

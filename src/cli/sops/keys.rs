@@ -10,7 +10,7 @@ use super::files;
 use crate::pure::error::Explain as _;
 use crate::pure::format::Format;
 use crate::pure::keys::age::Identities;
-use crate::pure::keys::{KeyError, KeyKind, KeyRef};
+use crate::pure::keys::{KeyError, KeyKind, KeyRef, Unwrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, Document, MacPolicy, Opened, Plan, Selector, SopsError};
 
@@ -88,6 +88,14 @@ impl Keyring {
         }
     }
 
+    /// What the identities can do with a wrapped key.
+    pub fn unwrap(&self, key: &WrappedKey) -> Unwrapped {
+        match &key.key {
+            KeyRef::Age { recipient } => self.identities.unwrap(recipient, &key.enc),
+            other => Err(KeyError::Unsupported { kind: other.kind() }),
+        }
+    }
+
     /// For the report of a failure.
     fn sources(&self) -> String {
         let mut out = String::new();
@@ -143,11 +151,7 @@ pub fn open<'d>(document: &'d Document, name: &str, ignore_mac: bool) -> Result<
     let recipient = document.recipients().map(|key| key.key.to_string()).next().unwrap_or_default();
     let ring = Keyring::load(&recipient);
     let fail = |error: SopsError| Failure::of(name, &error, &ring.sources());
-    let key = sops::unlock(document, |key| match &key.key {
-        KeyRef::Age { recipient } => ring.identities.unwrap(recipient, &key.enc),
-        other => Err(KeyError::Unsupported { kind: other.kind() }),
-    })
-    .map_err(fail)?;
+    let key = sops::unlock(document, |key| ring.unwrap(key)).map_err(fail)?;
     let policy = if ignore_mac { MacPolicy::IgnoreOnUsersRequest } else { MacPolicy::Verify };
     sops::open_with_key(document, key, policy).map_err(|error| Failure::of(name, &error, ""))
 }

@@ -2,12 +2,12 @@
 //!
 //! Flags, environment variables and exit codes are those of `sops` 3.13; docs/compat/sops.md lists what differs and why.
 
-mod args;
+pub(in crate::cli) mod args;
 mod change;
 mod crypt;
 mod failure;
-mod files;
-mod keys;
+pub(in crate::cli) mod files;
+pub(in crate::cli) mod keys;
 mod programs;
 
 use std::process::ExitCode;

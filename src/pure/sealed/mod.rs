@@ -4,7 +4,8 @@
 //! - [`pem`], [`keys`]: the sealing keys of a cluster; [`generate`]: a new one.
 //! - [`manifest`], [`legacy`], [`render`], [`diagnose`], [`unseal`]: a whole object, and why it did not open.
 //! - [`decide`]: what to do about its Secret, and what to say afterwards; [`inventory`]: which key opens what.
-//! - [`seal`]: a Secret sealed as kubeseal does; [`reseal`]: an object sealed to another key; [`rate`]: the limit of the HTTP endpoints.
+//! - [`seal`]: a Secret sealed as kubeseal does; [`reseal`]: an object sealed to another key; [`rekey`]: single values of a
+//!   file sealed to another key; [`rate`]: the limit of the HTTP endpoints.
 //!
 //! Sources of the format: the public behaviour of Sealed Secrets v0.36 to v0.40 (docs/compat/sealed-secrets.md).
 
@@ -19,6 +20,7 @@ pub mod legacy;
 pub mod manifest;
 pub mod pem;
 pub mod rate;
+pub mod rekey;
 pub mod render;
 pub mod reseal;
 pub mod scope;

@@ -19,6 +19,7 @@ mod error;
 mod metadata;
 mod open;
 mod pattern;
+mod recipients;
 pub mod rules;
 mod seal;
 mod selector;
@@ -30,9 +31,10 @@ pub use error::{KeyReport, SopsError, Tried};
 pub use metadata::Metadata;
 pub use open::{MacPolicy, Opened, open, open_with_key, unlock};
 pub use pattern::Pattern;
+pub use recipients::{KeyChange, key_change, same_key};
 pub use seal::{CLAIMED_VERSION, Plan, Random, Wrap, reseal, rewrap, rotate, seal, wrap_local};
 pub use selector::{DEFAULT_UNENCRYPTED_SUFFIX, Selector};
-pub use stream::{Part, PartKind, parts};
+pub use stream::{Part, PartKind, format_of, parts};
 
 use std::fmt;
 

@@ -20,10 +20,24 @@ pub struct Config {
     pub indent: Indent,
 }
 
+/// One creation rule.
 #[derive(Clone, Debug)]
-struct Rule {
+pub struct Rule {
     path: Option<Pattern>,
-    plan: Plan,
+    /// Keys and selectors of the files that it applies to. The layout is that of the whole file: [`Config::indent`].
+    pub plan: Plan,
+}
+
+impl Rule {
+    /// Its `path_regex`; `None` for a rule that matches every path.
+    pub fn pattern(&self) -> Option<&str> {
+        self.path.as_ref().map(Pattern::text)
+    }
+
+    /// Whether it applies to a path, if no earlier one does.
+    pub fn matches(&self, path: &str) -> bool {
+        self.path.as_ref().is_none_or(|pattern| pattern.is_match(path.as_bytes()))
+    }
 }
 
 /// Names of the flat key fields of a rule with their kinds, in the order in which SOPS writes them.
@@ -68,11 +82,15 @@ impl Config {
     /// There are rules and none matches.
     pub fn plan_for(&self, path: &str) -> Result<Option<Plan>, SopsError> {
         let Some(rules) = &self.rules else { return Ok(None) };
-        let matches = |rule: &&Rule| rule.path.as_ref().is_none_or(|pattern| pattern.is_match(path.as_bytes()));
-        match rules.iter().find(matches) {
+        match rules.iter().find(|rule| rule.matches(path)) {
             Some(rule) => Ok(Some(Plan { indent: self.indent, ..rule.plan.clone() })),
             None => Err(bad(format!("no creation rule matches {path}"))),
         }
+    }
+
+    /// The creation rules in their order, which is that of precedence. `None` when there are none at all.
+    pub fn rules(&self) -> Option<&[Rule]> {
+        self.rules.as_deref()
     }
 }
 

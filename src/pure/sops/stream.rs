@@ -68,6 +68,24 @@ pub fn parts(bytes: &[u8], format: Format) -> Result<Vec<Part>, FormatError> {
     Ok(parts)
 }
 
+/// The format in which the bytes are a SOPS file, or look like a damaged one: that of the name, else, under a name that
+/// says nothing, whatever format has a `sops` block. `None` for a file that has nothing to do with SOPS.
+pub fn format_of(bytes: &[u8], path: &str) -> Option<Format> {
+    let has = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+    if !has(b"sops") {
+        return None;
+    }
+    let named = Format::of_path(path);
+    if named != Format::Binary {
+        let whole = parts(bytes, named).is_ok_and(|parts| parts.iter().any(|part| part.kind == PartKind::Sops));
+        // A file with conflict markers in it does not parse, and must not pass for one without secrets.
+        return (whole || has(b"ENC[AES256_GCM,data:")).then_some(named);
+    }
+    [Format::Binary, Format::Yaml, Format::Dotenv, Format::Ini]
+        .into_iter()
+        .find(|format| super::is_sops(bytes, *format))
+}
+
 enum Seen {
     Sops(String),
     Plain,
@@ -151,6 +169,24 @@ mod tests {
         assert_eq!(shape(&[&m, enc, plain]), "s2 p1", "later documents may have lost their block");
         assert_eq!(shape(&[&m, "a: b: c\n", plain, "- x\n"]), "s1 x1 p1 p1");
         assert_eq!(shape(&[enc]), "p1");
+    }
+
+    #[test]
+    fn files_are_found_by_content() {
+        let yaml = "a: 1\nsops:\n  mac: m\n";
+        for (text, path, format) in [
+            (yaml, "a.yaml", Some(Format::Yaml)),
+            (yaml, "a.yaml.enc", Some(Format::Yaml)),
+            ("{\"data\": \"\", \"sops\": {\"mac\": \"\"}}", "key.pem", Some(Format::Binary)),
+            ("A=1\nsops_mac=m\n", "prod", Some(Format::Dotenv)),
+            ("[s]\na = 1\n[sops]\nmac = m\n", "x.conf", Some(Format::Ini)),
+            ("a: b: ENC[AES256_GCM,data:\nsops:\n", "a.yaml", Some(Format::Yaml)),
+            ("see sops: it is good\n", "README.md", None),
+            ("sops: {enabled: true}\n", "a.yaml", None),
+            ("a: 1\n", "a.yaml", None),
+        ] {
+            assert_eq!(format_of(text.as_bytes(), path), format, "{text} {path}");
+        }
     }
 
     #[test]
