@@ -7,5 +7,6 @@ pub mod git;
 #[cfg(feature = "operator")]
 pub mod k8s;
 pub mod kms;
+pub mod parallel;
 pub mod process;
 pub mod stores;

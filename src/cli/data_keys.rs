@@ -1,39 +1,32 @@
-//! Data keys of many SOPS files: the private keys are looked up once for all of them.
+//! The private keys of verbs that have flags for them: what the flags name first, then what SOPS would find.
 
-use super::sops::keys::Keyring;
+use super::sops::ring::Keyring;
 use crate::pure::keys::age::Identities;
-use crate::pure::keys::{DataKey, KeyRef};
-use crate::pure::sops::{self, Document, SopsError};
+use crate::pure::keys::{KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
+use crate::pure::secret::Plaintext;
 
 /// The private keys of a run.
-pub struct DataKeys {
+pub struct FlagsFirst {
+    named: Identities,
     ring: Keyring,
-    more: Identities,
 }
 
-impl DataKeys {
-    /// Those that SOPS would find, and `more`.
-    pub fn load(more: Identities) -> Self {
-        Self { ring: Keyring::load(""), more }
+impl FlagsFirst {
+    /// Those that the flags name, and the user's own.
+    pub fn new(named: Identities, ring: Keyring) -> Self {
+        Self { named, ring }
+    }
+}
+
+impl LocalKeys for FlagsFirst {
+    fn unwrap(&self, key: &WrappedKey) -> Option<Unwrapped> {
+        match LocalKeys::unwrap(&self.named, key) {
+            Some(Ok(opened)) => Some(Ok(opened)),
+            _ => self.ring.unwrap(key),
+        }
     }
 
-    /// The data key of a file.
-    ///
-    /// # Errors
-    /// No key fits; the error says what was tried.
-    pub fn unlock(&self, document: &Document) -> Result<DataKey, SopsError> {
-        sops::unlock(document, |key| {
-            if let KeyRef::Age { recipient } = &key.key
-                && let Ok(opened) = self.more.unwrap(recipient, &key.enc)
-            {
-                return Ok(opened);
-            }
-            self.ring.unwrap(key)
-        })
-    }
-
-    /// Wraps a data key or share to a key.
-    pub fn wrap(&self, key: &KeyRef, secret: &crate::pure::secret::Plaintext) -> Result<String, String> {
-        sops::wrap_local(key, secret)
+    fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped> {
+        self.ring.wrap(key, secret)
     }
 }

@@ -13,6 +13,7 @@ use crate::adapters::process;
 
 pub mod crds;
 mod data_keys;
+mod key_services;
 pub mod keys;
 mod keys_at_hand;
 pub mod kubeseal;

@@ -10,9 +10,11 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use super::complain;
+use super::key_services::ServiceArgs;
 use super::keys_at_hand::{KeyArgs, KeysAtHand};
 use super::providers::Providers;
-use crate::adapters::files;
+use crate::adapters::kms::DataKeys;
+use crate::adapters::{files, parallel};
 use crate::pure::desired::GuardPolicy;
 use crate::pure::gitops::stores::{self, Stores};
 use crate::pure::gitops::stream::Stream;
@@ -21,6 +23,7 @@ use crate::pure::gitops::{Document, FileResult, Keys, Show, StageError, Staged, 
 use crate::pure::limits;
 use crate::pure::sealed::Hints;
 use crate::pure::secret::Plaintext;
+use crate::pure::sops::DecryptionOrder;
 
 /// Format of the output.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,6 +50,8 @@ pub struct RenderArgs {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    services: ServiceArgs,
     /// Stop at the first failure and write nothing
     #[arg(long)]
     strict: bool,
@@ -64,8 +69,10 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
     // On the command line the user's own rights decide about namespaces and types when the output is applied.
     let policy = GuardPolicy { namespace: None, allow_token_types: true };
     let hints = Hints::default();
+    // No order: the keys at hand come first.
+    let sops = DataKeys::new(at_hand.identities, DecryptionOrder::default(), None, args.services.connect());
     let keys = Keys {
-        identities: &at_hand.identities,
+        sops: &sops,
         sealing: &at_hand.sealing,
         hints: &hints,
         policy: &policy,
@@ -76,16 +83,13 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
 
     let mut files = vec![];
     for path in &args.paths {
-        let complete = read(path, |file| {
-            let result = stage(file, &keys, Some(show));
-            let failed = result.documents.iter().any(|document| document.outcome.is_err());
-            files.push(result);
-            !(args.strict && failed)
-        })?;
-        if !complete {
-            break;
-        }
+        read(path, |file| files.push(file))?;
     }
+    let files = parallel::map(files, |file| {
+        let result = stage(file, &keys, Some(show));
+        let failed = result.documents.iter().any(|document| document.outcome.is_err());
+        (result, args.strict && failed)
+    });
     let made = externals(&files, &keys, show, args.strict)?;
     let failures = report(&files, &made, args.strict);
     if failures > 0 && args.strict {
@@ -101,23 +105,23 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Reads one PATH. False when `visit` wanted no more.
-fn read(path: &Path, mut visit: impl FnMut(TreeFile) -> bool) -> anyhow::Result<bool> {
+/// Reads one PATH.
+fn read(path: &Path, mut visit: impl FnMut(TreeFile)) -> anyhow::Result<()> {
     if path == Path::new("-") {
         let mut content = vec![];
         let max = limits::TREE_BYTES;
         std::io::stdin().lock().take(max as u64 + 1).read_to_end(&mut content).context("cannot read standard input")?;
         let content = if content.len() > max { Err(TreeError::TooManyBytes { max }) } else { Ok(content) };
-        return Ok(visit(TreeFile { path: "-".into(), content }));
+        visit(TreeFile { path: "-".into(), content });
+        return Ok(());
     }
-    let mut complete = true;
     files::walk(path, |mut file| {
         let shown = if file.path.is_empty() { path.to_owned() } else { path.join(&file.path) };
         file.path = shown.to_string_lossy().into_owned();
-        complete = visit(file);
-        complete
+        visit(file);
+        true
     });
-    Ok(complete)
+    Ok(())
 }
 
 /// The Secrets of the ExternalSecrets, by file and document.

@@ -1,39 +1,22 @@
 //! Many files at a time, with a line that tells how far it got.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Files under way for each processor: while one waits for the disk or a key service, another computes.
-const PER_PROCESSOR: usize = 4;
-
-/// Most files under way, so that a machine with many processors does not flood a key service.
-const MOST: usize = 32;
+use crate::adapters::parallel;
 
 /// Runs `work` on every item, several at a time, and returns the results in the order of the items. With `show`, and
 /// when people watch, standard error has a line with `what` and the number done.
 pub fn each<T: Sync, R: Send>(items: &[T], what: &str, show: bool, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) * PER_PROCESSOR;
     let bar = Bar { what, total: items.len(), shown: show && std::io::stderr().is_terminal() };
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let results: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::with_capacity(items.len()));
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(MOST).min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(index) else { return };
-                    let result = work(item);
-                    results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, result));
-                    bar.draw(done.fetch_add(1, Ordering::Relaxed) + 1);
-                }
-            });
-        }
+    let done = AtomicUsize::new(0);
+    let results = parallel::map(items.iter().collect(), |item| {
+        let result = work(item);
+        bar.draw(done.fetch_add(1, Ordering::Relaxed) + 1);
+        (result, false)
     });
     bar.clear();
-    let mut results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+    results
 }
 
 struct Bar<'w> {

@@ -108,3 +108,17 @@ pub const TEMPLATE_PATTERN_BYTES: usize = 16 * 1024;
 /// Most values in one file, aliases expanded. A file of [`FILE_BYTES`] cannot hold more without aliases; with them, nine
 /// lines can ask for billions.
 pub const VALUES_PER_FILE: usize = 1_000_000;
+
+/// Calls to key services under way at a time, in one run. Cloud providers allow thousands a second, and a laptop's
+/// sockets are the tighter limit.
+pub const KEY_SERVICE_CALLS: usize = 64;
+
+/// Longest wait for one answer of a key service, in seconds. A person may have to confirm it, or a server to be woken.
+pub const KEY_SERVICE_SECONDS: u64 = 30;
+
+/// Most data keys kept of what key services answered, at about 150 bytes each.
+pub const DATA_KEYS_KEPT: usize = 20_000;
+
+/// Files that are opened or changed at a time when a command is given many. Most of the time is waiting for a key
+/// service; memory is bounded by [`FILE_BYTES`] for each.
+pub const FILES_AT_A_TIME: usize = 32;

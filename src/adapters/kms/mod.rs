@@ -1,8 +1,12 @@
 //! Key services: what wraps and unwraps a SOPS data key outside this process. One file per kind, each both directions.
 
+mod services;
+
 use async_trait::async_trait;
 
-use crate::pure::keys::{KeyError, KeyRef, Unwrapped, WrappedKey};
+pub use services::{Connect, DataKeys};
+
+use crate::pure::keys::{KeyRef, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
 
 /// Something that wraps and unwraps data keys, or shares of them, for keys of some kinds.
@@ -15,7 +19,7 @@ pub trait KeyService: Send + Sync {
     fn serves(&self, key: &KeyRef) -> bool;
 
     /// Encrypts to the key. The text is what SOPS keeps under `enc`, in the kind's own encoding.
-    async fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Result<String, KeyError>;
+    async fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Wrapped;
 
     /// Decrypts what a file holds for the key.
     async fn unwrap(&self, key: &WrappedKey) -> Unwrapped;

@@ -12,13 +12,17 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
-use super::data_keys::DataKeys;
+use super::data_keys::FlagsFirst;
+use super::key_services::ServiceArgs;
 use super::keys_at_hand::{KeyArgs, KeysAtHand};
 use super::sops::args::Global;
 use super::sops::files as sops_files;
+use super::sops::ring::Keyring;
 use super::{complain, workers};
 use crate::adapters::files;
+use crate::adapters::kms::DataKeys;
 use crate::pure::error::Explain as _;
+use crate::pure::sops::DecryptionOrder;
 use report::Summary;
 use work::{FileReport, Run};
 
@@ -83,6 +87,8 @@ pub struct RekeyArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    services: ServiceArgs,
     #[command(flatten, next_help_heading = "SealedSecrets")]
     target: sealed::TargetArgs,
 }
@@ -93,9 +99,10 @@ pub fn run(args: &RekeyArgs) -> anyhow::Result<ExitCode> {
     let at_hand = KeysAtHand::collect(&args.keys, &args.paths)?;
     let global = Global { config: args.config.clone(), ..Global::default() };
     let rules = sops_files::config(&global).map_err(|failure| anyhow::anyhow!(failure.text))?;
+    let local = FlagsFirst::new(at_hand.identities, Keyring::new(args.services.is_local()));
     let run = Run {
         rules,
-        data_keys: DataKeys::load(at_hand.identities),
+        data_keys: DataKeys::new(local, DecryptionOrder::default(), None, args.services.connect()),
         sealing: at_hand.sealing,
         target: args.target.resolve()?,
         rotate: args.rotate,

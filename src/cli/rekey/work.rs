@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::sealed::Target;
+use crate::adapters::kms::DataKeys;
 use crate::adapters::{atomic, files};
-use crate::cli::data_keys::DataKeys;
+use crate::cli::data_keys::FlagsFirst;
 use crate::cli::sops::files as sops_files;
 use crate::pure::error::Explain as _;
 use crate::pure::format::splice::{self, Edit};
@@ -21,7 +22,7 @@ use crate::pure::sealed::rekey::{self, Needs, Placed};
 use crate::pure::sealed::unseal::{object_key, object_scope};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::rules::Config;
-use crate::pure::sops::{self, Document, KeyChange, MacPolicy, PartKind, SopsError, key_change};
+use crate::pure::sops::{self, Document, KeyChange, MacPolicy, PartKind, SopsError, Unlock as _, key_change};
 
 /// How much of the end of a file that is too large is searched for a `sops` block.
 const TAIL_BYTES: i64 = 64 * 1024;
@@ -80,7 +81,7 @@ impl FileReport {
 pub(super) struct Run {
     /// The rules and their folder.
     pub rules: Option<(Config, PathBuf)>,
-    pub data_keys: DataKeys,
+    pub data_keys: DataKeys<FlagsFirst>,
     pub sealing: SealingKeys,
     pub target: Option<Target>,
     pub rotate: bool,
@@ -219,7 +220,7 @@ impl Run {
     fn change(&self, document: &Document, action: &Action) -> Result<Plaintext, String> {
         let now = sops_files::now();
         let mut random = sops_files::random().map_err(|failure| failure.text)?;
-        let mut wrap = |key: &KeyRef, secret: &Plaintext| self.data_keys.wrap(key, secret);
+        let mut wrap = |wanted: &[(&KeyRef, &Plaintext)]| self.data_keys.wrap(wanted);
         let line = |error: SopsError| error.line();
         let key = self.data_keys.unlock(document).map_err(line)?;
         match action {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::failure::{Failure, code};
+use crate::cli::key_services::ServiceArgs;
 
 /// Read, write and change files encrypted with SOPS.
 ///
@@ -39,9 +40,11 @@ pub struct Global {
     /// Accepted and ignored
     #[arg(long, global = true, hide = true)]
     pub verbose: bool,
-    /// Order of key kinds on decryption (age is always tried first here)
-    #[arg(long, global = true, env = "SOPS_DECRYPTION_ORDER", value_name = "KINDS")]
+    /// Order of key kinds on decryption, separated by commas [default: age,pgp, then all others at once]
+    #[arg(long, global = true, env = "SOPS_DECRYPTION_ORDER", value_name = "KINDS", hide_env = true)]
     pub decryption_order: Option<String>,
+    #[command(flatten)]
+    pub services: ServiceArgs,
 }
 
 #[derive(Subcommand)]

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::Outcome;
-use super::args::{Global, RotateArgs, SetArgs, Types, UnsetArgs, UpdatekeysArgs};
+use super::args::{RotateArgs, SetArgs, Types, UnsetArgs, UpdatekeysArgs};
 use super::crypt::text_node;
 use super::failure::{Failure, code};
+use super::keys::Run;
 use super::{files, keys};
+use crate::adapters::parallel;
 use crate::pure::format::place::{self, PathError, Step};
 use crate::pure::format::{self, Format};
 use crate::pure::keys::{KeyKind, KeyRef};
@@ -22,12 +24,12 @@ fn path_of(index: &str) -> Result<Vec<Step>, Failure> {
 }
 
 /// `sops set`.
-pub fn set(args: &SetArgs, _global: &Global) -> Outcome {
+pub fn set(args: &SetArgs, run: &Run<'_>) -> Outcome {
     let path = path_of(&args.index)?;
     let text = value_text(args)?;
     let invalid = |_| Failure::new(code::INVALID_SET_FORMAT, "Value for --set is not valid JSON");
     let json: serde_json::Value = serde_json::from_str(text.expose_str().unwrap_or_default()).map_err(invalid)?;
-    change(&args.file, args.input_type.as_deref(), args.ignore_mac, |tree| {
+    change(run, &args.file, args.input_type.as_deref(), args.ignore_mac, |tree| {
         let flat = matches!(tree.format, Format::Dotenv | Format::Ini | Format::Binary);
         let node = match &json {
             // Text is all that these formats have.
@@ -55,9 +57,9 @@ fn value_text(args: &SetArgs) -> Result<Plaintext, Failure> {
 }
 
 /// `sops unset`.
-pub fn unset(args: &UnsetArgs, _global: &Global) -> Outcome {
+pub fn unset(args: &UnsetArgs, run: &Run<'_>) -> Outcome {
     let path = path_of(&args.index)?;
-    change(&args.file, args.input_type.as_deref(), args.ignore_mac, |tree| match place::unset(tree, &path) {
+    change(run, &args.file, args.input_type.as_deref(), args.ignore_mac, |tree| match place::unset(tree, &path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(PathError::Missing) if args.idempotent => Ok(None),
         Err(error) => Err(Failure::of_path(&args.index, error)),
@@ -66,6 +68,7 @@ pub fn unset(args: &UnsetArgs, _global: &Global) -> Outcome {
 
 /// Opens a file, changes its plaintext, seals it again and replaces it. What changes nothing writes nothing.
 fn change(
+    run: &Run<'_>,
     file: &Path,
     input_type: Option<&str>,
     ignore_mac: bool,
@@ -74,8 +77,8 @@ fn change(
     let types = Types { input_type: input_type.map(str::to_owned), ..Types::default() };
     let input = files::read(Some(file), &types)?;
     let document = keys::parse(&input, files::format(input_type, &input.name))?;
-    let opened = keys::open(&document, &input.name, ignore_mac)?;
-    let fail = |error: SopsError| Failure::of(&input.name, &error, "");
+    let opened = run.open(&document, &input.name, ignore_mac)?;
+    let fail = |error: SopsError| Failure::of(&input.name, &error);
     let plain = opened.emit(document.format()).map_err(fail)?;
     let tree = format::parse(plain.expose(), document.format()).map_err(|error| fail(error.into()))?;
     let Some(new) = edit(&tree)? else { return Ok(ExitCode::SUCCESS) };
@@ -98,11 +101,11 @@ fn same_key(left: &KeyRef, right: &KeyRef) -> bool {
 }
 
 /// `sops rotate`.
-pub fn rotate(args: &RotateArgs, _global: &Global) -> Outcome {
+pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
     let input = files::read(Some(&args.file), &args.types)?;
     let format = files::format(args.types.input_type.as_deref(), &input.name);
     let document = keys::parse(&input, format)?;
-    let opened = keys::open(&document, &input.name, args.ignore_mac)?;
+    let opened = run.open(&document, &input.name, args.ignore_mac)?;
     let mut groups = groups_of(&document);
     for (kind, add, remove) in [
         (KeyKind::Kms, &args.add_kms, &args.rm_kms),
@@ -126,57 +129,82 @@ pub fn rotate(args: &RotateArgs, _global: &Global) -> Outcome {
         }
     }
     let threshold = document.metadata().shamir_threshold;
-    let sealed = sops::rotate(&opened, &groups, threshold, &files::now(), &mut files::random()?, &mut sops::wrap_local)
-        .map_err(|error| Failure::of(&input.name, &error, ""))?;
+    let sealed = sops::rotate(&opened, &groups, threshold, &files::now(), &mut files::random()?, &mut run.wrap())
+        .map_err(|error| Failure::of(&input.name, &error))?;
     files::write(&args.target, &input, &sealed)
 }
 
-/// `sops updatekeys`. One bad file does not stop the others.
-pub fn updatekeys(args: &UpdatekeysArgs, global: &Global) -> Outcome {
-    let mut status = ExitCode::SUCCESS;
+/// `sops updatekeys`. What changes is shown and asked for file by file; then all files are worked on at the same time.
+/// One bad file does not stop the others.
+pub fn updatekeys(args: &UpdatekeysArgs, run: &Run<'_>) -> Outcome {
+    let mut plans: Vec<Result<Update, Failure>> = vec![];
     for file in &args.files {
-        if let Err(failure) = update_file(file, args, global) {
-            if args.files.len() == 1 {
-                return Err(failure);
+        match plan_update(file, args, run) {
+            Ok(None) => {}
+            Ok(Some(update)) => plans.push(Ok(update)),
+            Err(failure) if args.files.len() == 1 => return Err(failure),
+            Err(failure) => plans.push(Err(failure)),
+        }
+    }
+    let done = parallel::map(plans, |plan| (plan.and_then(|update| update_file(&update, run)), false));
+    let mut status = ExitCode::SUCCESS;
+    for result in done {
+        match result {
+            Ok(said) => crate::cli::complain(&said),
+            Err(failure) if args.files.len() == 1 => return Err(failure),
+            Err(failure) => {
+                crate::cli::complain(&failure.text);
+                status = ExitCode::FAILURE;
             }
-            crate::cli::complain(&failure.text);
-            status = ExitCode::FAILURE;
         }
     }
     Ok(status)
 }
 
-fn update_file(file: &Path, args: &UpdatekeysArgs, global: &Global) -> Result<(), Failure> {
+/// A file whose keys are to be changed.
+struct Update {
+    input: files::Input,
+    document: Document,
+    groups: Vec<Vec<KeyRef>>,
+    threshold: usize,
+}
+
+/// Compares a file with the rules. `None`: nothing to do, or the user does not want it.
+fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>) -> Result<Option<Update>, Failure> {
     let types = Types { input_type: args.input_type.clone(), ..Types::default() };
     let input = files::read(Some(file), &types)?;
     let missing = || Failure::new(code::GENERIC, "The config file does not contain any creation rule");
-    let plan = files::plan_of_rules(global, &input.name)?.ok_or_else(missing)?;
+    let plan = files::plan_of_rules(run.global, &input.name)?.ok_or_else(missing)?;
     crate::cli::complain(&format!("Syncing keys for file {}", input.name));
     let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name))?;
-    let (old, new) = (groups_of(&document), plan.groups);
-    let Some(diff) = diff(&old, &new) else {
+    let Some(diff) = diff(&groups_of(&document), &plan.groups) else {
         crate::cli::complain(&format!("File {} already up to date", input.name));
-        return Ok(());
+        return Ok(None);
     };
     files::to_stdout(&Plaintext::from(format!("The following changes will be made to the file's groups:\n{diff}")))?;
     if !args.yes && !confirmed()? {
         crate::cli::complain(&format!("File {} left alone", input.name));
-        return Ok(());
+        return Ok(None);
     }
-    let opened = keys::open(&document, &input.name, false)?;
     // SOPS keeps the file's threshold as far as the groups allow; a threshold in the rules wins here.
     let threshold = match (plan.shamir_threshold, document.metadata().shamir_threshold) {
-        (0, old) => old.min(new.len()),
+        (0, old) => old.min(plan.groups.len()),
         (rule, _) => rule,
     };
-    let now = files::now();
+    Ok(Some(Update { input, document, groups: plan.groups, threshold }))
+}
+
+fn update_file(update: &Update, run: &Run<'_>) -> Result<String, Failure> {
+    let Update { input, document, groups, threshold } = update;
+    let opened = run.open(document, &input.name, false)?;
     let mut random = files::random()?;
     let key = opened.data_key();
-    let sealed = sops::rewrap(&document, key, &new, threshold, &now, &mut random, &mut sops::wrap_local)
-        .map_err(|error| Failure::of(&input.name, &error, ""))?;
-    files::replace(file, &sealed)?;
-    crate::cli::complain(&format!("File {} synced with new keys", input.name));
-    Ok(())
+    let sealed = sops::rewrap(document, key, groups, *threshold, &files::now(), &mut random, &mut run.wrap())
+        .map_err(|error| Failure::of(&input.name, &error))?;
+    if let Some(path) = &input.path {
+        files::replace(path, &sealed)?;
+    }
+    Ok(format!("File {} synced with new keys", input.name))
 }
 
 /// Added and removed keys per group, in SOPS' layout; `None` when nothing changes.

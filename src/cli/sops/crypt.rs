@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use super::Outcome;
-use super::args::{DecryptArgs, EncryptArgs, FilestatusArgs, Global, Types};
+use super::args::{DecryptArgs, EncryptArgs, FilestatusArgs, Types};
 use super::failure::{Failure, code};
+use super::keys::Run;
 use super::{files, keys};
 use crate::pure::format::place::{self, Step};
 use crate::pure::format::{self, Branch, Format, FormatError, Indent, Item, Layout, Node, Scalar, Value};
@@ -12,16 +13,16 @@ use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, Opened, SopsError};
 
 /// Layout of printed files: that of the flag, else of the rules file, if there is a readable one.
-fn indent(global: &Global) -> Indent {
-    let mut indent = files::config(global).ok().flatten().map_or_else(Indent::default, |(config, _)| config.indent);
-    if let Some(width) = global.indent {
+fn indent(run: &Run<'_>) -> Indent {
+    let mut indent = files::config(run.global).ok().flatten().map_or_else(Indent::default, |(config, _)| config.indent);
+    if let Some(width) = run.global.indent {
         indent = Indent { yaml: width.clamp(2, 9), json: Some(width) };
     }
     indent
 }
 
 /// `sops decrypt`.
-pub fn decrypt(args: &DecryptArgs, global: &Global) -> Outcome {
+pub fn decrypt(args: &DecryptArgs, run: &Run<'_>) -> Outcome {
     let input = files::read(args.file.as_deref(), &args.types)?;
     let source = files::format(args.types.input_type.as_deref(), &input.name);
     let target = files::format(args.types.output_type.as_deref(), &input.name);
@@ -32,31 +33,31 @@ pub fn decrypt(args: &DecryptArgs, global: &Global) -> Outcome {
         target
     };
     let document = keys::parse(&input, source)?;
-    let opened = keys::open(&document, &input.name, args.ignore_mac)?;
+    let opened = run.open(&document, &input.name, args.ignore_mac)?;
     let plain = match &args.extract {
-        Some(path) => extract(&opened, path, target, global)?,
-        None => opened.emit_with(target, indent(global)).map_err(|error| Failure::of(&input.name, &error, ""))?,
+        Some(path) => extract(&opened, path, target, run)?,
+        None => opened.emit_with(target, indent(run)).map_err(|error| Failure::of(&input.name, &error))?,
     };
     files::write(&args.target, &input, &plain)
 }
 
 /// The value at a path: text as it is, a map or list as a file, other scalars as the format writes them.
-fn extract(opened: &Opened<'_>, path: &str, target: Format, global: &Global) -> Result<Plaintext, Failure> {
+fn extract(opened: &Opened<'_>, path: &str, target: Format, run: &Run<'_>) -> Result<Plaintext, Failure> {
     let steps: Vec<Step> = place::parse_path(path)
         .filter(|steps| !steps.is_empty())
         .ok_or_else(|| Failure::new(code::ERROR_INVALID_EXTRACT, format!("error parsing --extract path: {path}")))?;
     let node = place::find(opened.branches(), &steps)
         .map_err(|_| Failure::new(code::GENERIC, format!("error truncating tree: component {path} not found")))?;
     let print = |items: Vec<Item>| {
-        format::emit_with(&[Branch::of_items(0..0, items)], target, indent(global))
+        format::emit_with(&[Branch::of_items(0..0, items)], target, indent(run))
             .map_err(|error| Failure::new(code::ERROR_DUMPING_TREE, error.to_string()))
     };
     match (&node.value, target) {
         (Value::Scalar(Scalar::Text(text)), _) => Ok(text.duplicate()),
         (Value::Map(items), _) => print(items.iter().map(copy).collect()),
-        (_, Format::Json) => format::emit_value(node, Format::Json, indent(global))
+        (_, Format::Json) => format::emit_value(node, Format::Json, indent(run))
             .map_err(|error| Failure::new(code::ERROR_DUMPING_TREE, error.to_string())),
-        (_, Format::Yaml) => format::emit_value(node, Format::Yaml, indent(global))
+        (_, Format::Yaml) => format::emit_value(node, Format::Yaml, indent(run))
             .map_err(|error| Failure::new(code::ERROR_DUMPING_TREE, error.to_string())),
         _ => Err(Failure::new(code::ERROR_DUMPING_TREE, format!("{target} cannot hold a value that is no text"))),
     }
@@ -75,14 +76,15 @@ fn copy(item: &Item) -> Item {
 }
 
 /// `sops encrypt`.
-pub fn encrypt(args: &EncryptArgs, global: &Global) -> Outcome {
+pub fn encrypt(args: &EncryptArgs, run: &Run<'_>) -> Outcome {
     let input = files::read(args.file.as_deref(), &args.types)?;
-    let sealed = seal(&input, &args.types, |name| keys::plan(global, &args.keys, &args.selector, name))?;
+    let sealed = seal(run, &input, &args.types, |name| keys::plan(run.global, &args.keys, &args.selector, name))?;
     files::write(&args.target, &input, &sealed)
 }
 
 /// Encrypts an input.
 pub fn seal(
+    run: &Run<'_>,
     input: &files::Input,
     types: &Types,
     plan: impl FnOnce(&str) -> Result<sops::Plan, Failure>,
@@ -92,7 +94,7 @@ pub fn seal(
         || if types.input_type.is_some() && input.path.is_none() { source } else { files::format(None, &input.name) },
         |name| files::format(Some(name), &input.name),
     );
-    let fail = |error: SopsError| Failure::of(&input.name, &error, "");
+    let fail = |error: SopsError| Failure::of(&input.name, &error);
     let plan = plan(&input.name)?;
     let tree = format::parse(input.bytes.expose(), source).map_err(|error| fail(error.into()))?;
     if tree.branches.iter().all(|branch| branch.items.is_empty()) && source == Format::Yaml && input.bytes.is_empty() {
@@ -100,7 +102,7 @@ pub fn seal(
         return Err(Failure::new(code::COULD_NOT_READ_INPUT, format!("{}: the file is empty", input.name)));
     }
     let mut random = files::random()?;
-    sops::seal(&tree, target, &plan, &files::now(), &mut random, &mut sops::wrap_local).map_err(fail)
+    sops::seal(&tree, target, &plan, &files::now(), &mut random, &mut run.wrap()).map_err(fail)
 }
 
 /// `sops filestatus`.
@@ -109,8 +111,7 @@ pub fn filestatus(args: &FilestatusArgs) -> Outcome {
     let format = files::format(args.input_type.as_deref(), &input.name);
     let carrier = if format == Format::Binary { Format::Json } else { format };
     if format != Format::Binary {
-        let generic =
-            |error: FormatError| Failure { code: code::GENERIC, ..Failure::of(&input.name, &error.into(), "") };
+        let generic = |error: FormatError| Failure { code: code::GENERIC, ..Failure::of(&input.name, &error.into()) };
         format::parse(input.bytes.expose(), carrier).map_err(generic)?;
     }
     let encrypted = sops::is_sops(input.bytes.expose(), format);

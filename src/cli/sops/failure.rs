@@ -2,7 +2,8 @@
 
 use crate::pure::error::Explain as _;
 use crate::pure::format::place::PathError;
-use crate::pure::sops::{KeyReport, SopsError};
+use crate::pure::keys::KeyRef;
+use crate::pure::sops::{KeyReport, SopsError, WrapFailure};
 
 /// Exit codes that scripts may depend on.
 #[allow(missing_docs, reason = "the names are those of SOPS")]
@@ -18,6 +19,7 @@ pub mod code {
     pub const MAC_MISMATCH: u8 = 51;
     pub const ERROR_INVALID_EXTRACT: u8 = 91;
     pub const NO_FILE: u8 = 100;
+    pub const DUPLICATE_DECRYPTION_KEY_TYPE: u8 = 112;
     pub const COULD_NOT_RETRIEVE_KEY: u8 = 128;
     pub const FILE_HAS_NOT_BEEN_MODIFIED: u8 = 200;
     pub const NO_EDITOR: u8 = 201;
@@ -39,9 +41,9 @@ impl Failure {
     }
 
     /// An error of a file.
-    pub fn of(file: &str, error: &SopsError, sources: &str) -> Self {
+    pub fn of(file: &str, error: &SopsError) -> Self {
         let code = match error {
-            SopsError::Keys(report) => return Self::new(code::COULD_NOT_RETRIEVE_KEY, key_report(report, sources)),
+            SopsError::Keys(report) => return Self::new(code::COULD_NOT_RETRIEVE_KEY, key_report(report)),
             SopsError::Format(_) | SopsError::DuplicateKey { .. } => code::COULD_NOT_READ_INPUT,
             SopsError::OddKey { .. } | SopsError::NumberRange { .. } => code::ERROR_ENCRYPTING_TREE,
             SopsError::NotEncrypted { .. } | SopsError::Damaged { .. } | SopsError::Type { .. } => {
@@ -50,8 +52,10 @@ impl Failure {
             SopsError::MacMissing | SopsError::MacDamaged | SopsError::MacMismatch => code::MAC_MISMATCH,
             SopsError::AlreadyEncrypted { .. } => code::FILE_ALREADY_ENCRYPTED,
             SopsError::Emit(_) | SopsError::OneDocument { .. } => code::ERROR_DUMPING_TREE,
-            SopsError::Wrap { .. } => {
-                return Self::new(code::GENERIC, format!("Could not generate data key: [{error}]"));
+            SopsError::Wrap { failures } => return Self::new(code::GENERIC, wrap_report(failures)),
+            SopsError::NoRecipients | SopsError::EmptyGroup { .. } => {
+                // The very words that scripts look for.
+                return Self::new(code::GENERIC, "Could not generate data key: [empty key group provided]");
             }
             SopsError::NotSops => return Self::new(code::GENERIC, format!("{file}: sops metadata not found")),
             _ => code::GENERIC,
@@ -71,19 +75,33 @@ impl Failure {
     }
 }
 
-/// What was tried, in SOPS' layout.
-fn key_report(report: &KeyReport, sources: &str) -> String {
-    let mut out = String::from("Failed to get the data key required to decrypt the SOPS file.\n");
+/// Keys that the data key could not be encrypted to, in SOPS' layout.
+fn wrap_report(failures: &[WrapFailure]) -> String {
+    let one = |failure: &WrapFailure| {
+        format!("failed to encrypt new data key with master key \"{}\": {}", failure.key, failure.error)
+    };
+    format!("Could not generate data key: [{}]", failures.iter().map(one).collect::<Vec<_>>().join(" "))
+}
+
+/// What was tried, in SOPS' layout: per group each key, and per key each reason.
+fn key_report(report: &KeyReport) -> String {
+    let mut out = String::from("Failed to get the data key required to decrypt the SOPS file.\n\n");
     for group in 0..report.groups {
-        let opened = report.opened.contains(&group);
-        out.push_str(&format!("\nGroup {group}: {}\n", if opened { "SUCCESS" } else { "FAILED" }));
+        if report.opened.contains(&group) {
+            out.push_str(&format!("Group {group}: SUCCESS\n\n"));
+            continue;
+        }
+        let mut keys: Vec<(&KeyRef, Vec<String>)> = vec![];
         for tried in report.tried.iter().filter(|tried| tried.group == group) {
-            out.push_str(&format!("  {}: FAILED\n", tried.key));
-            let text = format!("{}. {sources}", tried.error);
-            for (index, line) in wrap(text.trim(), 62).iter().enumerate() {
-                out.push_str(&format!("    {} | {line}\n", if index == 0 { '-' } else { ' ' }));
+            let reason = reason(&tried.error.to_string());
+            match keys.iter_mut().find(|(key, _)| **key == tried.key) {
+                Some((_, reasons)) => reasons.push(reason),
+                None => keys.push((&tried.key, vec![reason])),
             }
         }
+        let blocks = keys.iter().map(|(key, reasons)| format!("{key}: FAILED\n{}", indent(&reasons.join("\n\n"))));
+        let blocks = blocks.collect::<Vec<_>>().join("\n\n");
+        out.push_str(&format!("Group {group}: FAILED\n{}\n\n", indent(&blocks)));
     }
     let closing = if report.groups > 1 {
         format!(
@@ -97,9 +115,19 @@ fn key_report(report: &KeyReport, sources: &str) -> String {
     } else {
         "Recovery failed because no master key was able to decrypt the file. In order for SOPS to recover the file, at least one key has to be successful, but none were.".to_owned()
     };
-    out.push('\n');
     out.push_str(&wrap(&closing, 75).join("\n"));
     out
+}
+
+/// One reason as a block: a dash at its first line, a bar at all.
+fn reason(text: &str) -> String {
+    let lines = text.lines().flat_map(|line| wrap(line, 60));
+    let marked = lines.enumerate().map(|(index, line)| format!("{} | {line}", if index == 0 { '-' } else { ' ' }));
+    marked.collect::<Vec<_>>().join("\n")
+}
+
+fn indent(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn wrap(text: &str, width: usize) -> Vec<String> {

@@ -9,22 +9,24 @@ mod failure;
 pub(in crate::cli) mod files;
 pub(in crate::cli) mod keys;
 mod programs;
+pub(in crate::cli) mod ring;
 
 use std::process::ExitCode;
 
 pub use args::SopsArgs;
 use args::{OldStyle, Verb};
 use failure::{Failure, code};
+use keys::Run;
 
 /// What `sops --version` says: the version whose files and flags these are, and our own.
 pub const VERSION: &str = concat!("3.13.3 (latchwork ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Runs the verb.
 pub fn run(args: SopsArgs) -> anyhow::Result<ExitCode> {
-    let outcome = match args.verb {
-        Some(verb) => new_style(verb, &args.global),
-        None => old_style(args.old, &args.global),
-    };
+    let outcome = Run::new(&args.global).and_then(|run| match args.verb {
+        Some(verb) => new_style(verb, &run),
+        None => old_style(args.old, &run),
+    });
     Ok(match outcome {
         Ok(status) => status,
         Err(failure) => {
@@ -36,30 +38,30 @@ pub fn run(args: SopsArgs) -> anyhow::Result<ExitCode> {
 
 type Outcome = Result<ExitCode, Failure>;
 
-fn new_style(verb: Verb, global: &args::Global) -> Outcome {
+fn new_style(verb: Verb, run: &Run<'_>) -> Outcome {
     match verb {
-        Verb::Decrypt(args) => crypt::decrypt(&args, global),
-        Verb::Encrypt(args) => crypt::encrypt(&args, global),
-        Verb::Set(args) => change::set(&args, global),
-        Verb::Unset(args) => change::unset(&args, global),
-        Verb::Rotate(args) => change::rotate(&args, global),
-        Verb::Updatekeys(args) => change::updatekeys(&args, global),
+        Verb::Decrypt(args) => crypt::decrypt(&args, run),
+        Verb::Encrypt(args) => crypt::encrypt(&args, run),
+        Verb::Set(args) => change::set(&args, run),
+        Verb::Unset(args) => change::unset(&args, run),
+        Verb::Rotate(args) => change::rotate(&args, run),
+        Verb::Updatekeys(args) => change::updatekeys(&args, run),
         Verb::Filestatus(args) => crypt::filestatus(&args),
-        Verb::Edit(args) => programs::edit(&args, global),
-        Verb::ExecEnv(args) => programs::exec_env(&args, global),
-        Verb::ExecFile(args) => programs::exec_file(&args, global),
+        Verb::Edit(args) => programs::edit(&args, run),
+        Verb::ExecEnv(args) => programs::exec_env(&args, run),
+        Verb::ExecFile(args) => programs::exec_file(&args, run),
     }
 }
 
 /// `sops -d FILE` and its like; without a mode the file is edited.
-fn old_style(old: OldStyle, global: &args::Global) -> Outcome {
+fn old_style(old: OldStyle, run: &Run<'_>) -> Outcome {
     let modes = [old.decrypt, old.encrypt, old.rotate, old.set.is_some()];
     if modes.iter().filter(|mode| **mode).count() > 1 {
         return Err(Failure::new(code::CONFLICTING_FLAGS, "choose one of --decrypt, --encrypt, --rotate and --set"));
     }
     let Some(file) = old.file.clone() else {
         if old.decrypt || old.encrypt {
-            return new_style(if old.decrypt { old.as_decrypt(None) } else { old.as_encrypt(None) }, global);
+            return new_style(if old.decrypt { old.as_decrypt(None) } else { old.as_encrypt(None) }, run);
         }
         return Err(Failure::new(code::NO_FILE, "no file specified; see --help"));
     };
@@ -74,5 +76,5 @@ fn old_style(old: OldStyle, global: &args::Global) -> Outcome {
     } else {
         old.as_edit(file)
     };
-    new_style(verb, global)
+    new_style(verb, run)
 }

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use super::Outcome;
-use super::args::{EditArgs, ExecEnvArgs, ExecFileArgs, Global, Types};
+use super::args::{EditArgs, ExecEnvArgs, ExecFileArgs, Types};
 use super::failure::{Failure, code};
+use super::keys::Run;
+use super::ring::split_words;
 use super::{files, keys};
 use crate::pure::format::{self, Format, Item, Scalar, Value, float_text};
 use crate::pure::secret::Plaintext;
@@ -26,11 +28,11 @@ fn passed_on(status: ExitStatus) -> ExitCode {
 }
 
 /// `sops exec-env`.
-pub fn exec_env(args: &ExecEnvArgs, _global: &Global) -> Outcome {
+pub fn exec_env(args: &ExecEnvArgs, run: &Run<'_>) -> Outcome {
     let types = Types { input_type: args.input_type.clone(), ..Types::default() };
     let input = files::read(Some(&args.file), &types)?;
     let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name))?;
-    let opened = keys::open(&document, &input.name, false)?;
+    let opened = run.open(&document, &input.name, false)?;
     let mut command = Command::new("/bin/sh");
     command.arg("-c").arg(&args.command);
     if args.pristine {
@@ -71,13 +73,13 @@ fn text_of(scalar: &Scalar) -> Option<Plaintext> {
 }
 
 /// `sops exec-file`.
-pub fn exec_file(args: &ExecFileArgs, _global: &Global) -> Outcome {
+pub fn exec_file(args: &ExecFileArgs, run: &Run<'_>) -> Outcome {
     let input = files::read(Some(&args.file), &args.types)?;
     let source = files::format(args.types.input_type.as_deref(), &input.name);
     let target = files::format(args.types.output_type.as_deref(), &input.name);
     let document = keys::parse(&input, source)?;
-    let opened = keys::open(&document, &input.name, false)?;
-    let plain = opened.emit(target).map_err(|error| Failure::of(&input.name, &error, ""))?;
+    let opened = run.open(&document, &input.name, false)?;
+    let plain = opened.emit(target).map_err(|error| Failure::of(&input.name, &error))?;
     let name = args.filename.as_deref().unwrap_or("tmp-file");
     if Path::new(name).file_name().is_none_or(|file| file != name) {
         return Err(generic("--filename must be a name without a folder"));
@@ -116,16 +118,16 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// `sops edit`.
-pub fn edit(args: &EditArgs, global: &Global) -> Outcome {
+pub fn edit(args: &EditArgs, run: &Run<'_>) -> Outcome {
     let name = args.types.filename_override.clone().unwrap_or_else(|| args.file.to_string_lossy().into_owned());
     let format = files::format(args.types.input_type.as_deref(), &name);
     if !args.file.exists() {
-        return edit_new(args, global, &name, format);
+        return edit_new(args, run, &name, format);
     }
     let input = files::read(Some(&args.file), &args.types)?;
     let document = keys::parse(&input, format)?;
-    let opened = keys::open(&document, &input.name, args.ignore_mac)?;
-    let fail = |error: SopsError| Failure::of(&input.name, &error, "");
+    let opened = run.open(&document, &input.name, args.ignore_mac)?;
+    let fail = |error: SopsError| Failure::of(&input.name, &error);
     let plain = opened.emit(format).map_err(fail)?;
     let sealed = in_editor(&args.file, &plain, |edited| {
         let tree = format::parse(edited.expose(), format)?;
@@ -135,8 +137,8 @@ pub fn edit(args: &EditArgs, global: &Global) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn edit_new(args: &EditArgs, global: &Global, name: &str, format: Format) -> Outcome {
-    let plan = keys::plan(global, &args.keys, &args.selector, name)?;
+fn edit_new(args: &EditArgs, run: &Run<'_>, name: &str, format: Format) -> Outcome {
+    let plan = keys::plan(run.global, &args.keys, &args.selector, name)?;
     let example = match format {
         Format::Yaml => {
             "hello: Welcome to SOPS! Edit this file as you please!\nexample_key: example_value\n# Example comment\nexample_array:\n    - example_value1\n    - example_value2\nexample_number: 1234.56789\nexample_booleans:\n    - true\n    - false\n"
@@ -154,7 +156,7 @@ fn edit_new(args: &EditArgs, global: &Global, name: &str, format: Format) -> Out
     };
     let sealed = in_editor(&args.file, &Plaintext::copy_of(example.as_bytes()), |edited| {
         let tree = format::parse(edited.expose(), format)?;
-        sops::seal(&tree, format, &plan, &files::now(), &mut random(), &mut sops::wrap_local).map(Some)
+        sops::seal(&tree, format, &plan, &files::now(), &mut random(), &mut run.wrap()).map(Some)
     })?;
     files::replace(&args.file, &sealed)?;
     Ok(ExitCode::SUCCESS)
@@ -218,7 +220,7 @@ fn edit_loop(
 fn editor() -> Result<Vec<String>, Failure> {
     for variable in ["SOPS_EDITOR", "EDITOR"] {
         if let Some(line) = std::env::var(variable).ok().filter(|line| !line.trim().is_empty()) {
-            return Ok(keys::split_words(&line));
+            return Ok(split_words(&line));
         }
     }
     let path = std::env::var_os("PATH").unwrap_or_default();

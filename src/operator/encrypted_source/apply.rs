@@ -351,8 +351,7 @@ async fn open(
     let now = Timestamp::now();
     tokio::task::spawn_blocking(move || {
         let hints = Hints::default();
-        let keys =
-            Keys { identities: &identities, sealing: &sealing, hints: &hints, policy: &policy, labels: &labels, now };
+        let keys = Keys { sops: &identities, sealing: &sealing, hints: &hints, policy: &policy, labels: &labels, now };
         files.into_iter().map(|file| stage(file, &keys, None)).collect()
     })
     .await

@@ -16,15 +16,14 @@ use crate::pure::desired::{Candidate, DesiredSecret, GuardPolicy, Proof, guard};
 use crate::pure::error::{Explain as _, one_line};
 use crate::pure::external::StoreId;
 use crate::pure::format::{self, Branch, Format, FormatError};
-use crate::pure::keys::age::Identities;
 use crate::pure::sealed::{Hints, SealingKeys, unseal};
 use crate::pure::secret::Plaintext;
-use crate::pure::sops::{self, PartKind, SopsError};
+use crate::pure::sops::{self, PartKind, SopsError, Unlock};
 
 /// What opens documents, and what the Secrets that come out must keep to.
 pub struct Keys<'a> {
-    /// Identities for SOPS files.
-    pub identities: &'a Identities,
+    /// What opens SOPS files.
+    pub sops: &'a dyn Unlock,
     /// Sealing keys for SealedSecrets.
     pub sealing: &'a SealingKeys,
     /// Which sealing key opened what last time.
@@ -218,12 +217,12 @@ impl Stage<'_> {
                 return documents.extend(failed(&clear, first, &error));
             }
         };
-        let opened = match sops::open(&parsed, self.keys.identities) {
+        let opened = match sops::open(&parsed, self.keys.sops) {
             Ok(opened) => opened,
             Err(error) => {
                 let again = |bytes: &[u8]| {
                     let parsed = sops::parse(bytes, self.format).ok()?;
-                    sops::open(&parsed, self.keys.identities).err()
+                    sops::open(&parsed, self.keys.sops).err()
                 };
                 let error = self.at_file_lines(&span, again, error);
                 return documents.extend(failed(&clear, first, &error));

@@ -31,7 +31,7 @@ impl Ring {
 
     fn stage(&self, path: &str, content: &str, show: Option<Show>) -> FileResult {
         let keys = Keys {
-            identities: &self.identities,
+            sops: &self.identities,
             sealing: &self.sealing,
             hints: &self.hints,
             policy: &self.policy,

@@ -7,7 +7,7 @@ use ::age::armor::{ArmoredReader, ArmoredWriter, Format};
 use ::age::{Decryptor, Encryptor, ssh, x25519};
 use zeroize::Zeroizing;
 
-use super::{DATA_KEY_BYTES, KeyError, Unwrapped, age_pq};
+use super::{DATA_KEY_BYTES, KeyError, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey, age_pq};
 use crate::pure::error::{Explain, Retry};
 use crate::pure::secret::Plaintext;
 
@@ -154,6 +154,19 @@ impl Identities {
             return Err(KeyError::Damaged);
         }
         Ok(Plaintext::copy_of(&bytes))
+    }
+}
+
+impl LocalKeys for Identities {
+    fn unwrap(&self, key: &WrappedKey) -> Option<Unwrapped> {
+        let KeyRef::Age { recipient } = &key.key else { return None };
+        Some(self.unwrap(recipient, &key.enc))
+    }
+
+    fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped> {
+        let KeyRef::Age { recipient } = key else { return None };
+        let wrapped = Recipient::parse(recipient).and_then(|recipient| recipient.wrap(secret));
+        Some(wrapped.map_err(|error| KeyError::Local { message: error.to_string() }))
     }
 }
 

@@ -205,9 +205,35 @@ pub enum KeyError {
     Damaged,
     #[error("keys of kind {kind} cannot be used here")]
     Unsupported { kind: KeyKind },
+    /// What a program or library of this machine said.
+    #[error("{message}")]
+    Local { message: String },
+    /// What a key service said.
     #[error("{message}")]
     Service { message: String },
+    #[error("{service} did not answer within {seconds} seconds")]
+    TimedOut { service: &'static str, seconds: u64 },
+}
+
+impl KeyError {
+    /// Whether the same question may be answered later.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Service { .. } | Self::TimedOut { .. })
+    }
 }
 
 /// An unwrapped data key or share.
 pub type Unwrapped = Result<Plaintext, KeyError>;
+
+/// A data key or share, encrypted to one key: what SOPS keeps under `enc`.
+pub type Wrapped = Result<String, KeyError>;
+
+/// What opens and makes wrapped keys on this machine: identities, a keyring, a program. `None` stands for a key that is
+/// not of its kinds.
+pub trait LocalKeys: Sync {
+    /// Opens a wrapped key.
+    fn unwrap(&self, key: &WrappedKey) -> Option<Unwrapped>;
+
+    /// Encrypts a data key or share to a key.
+    fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped>;
+}

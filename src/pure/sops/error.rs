@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::pure::error::{Explain, Retry};
 use crate::pure::format::{EmitError, Format, FormatError};
-use crate::pure::keys::{KeyError, KeyKind, KeyRef};
+use crate::pure::keys::{KeyError, KeyRef};
 
 /// A file that could not be opened, sealed or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +46,8 @@ pub enum SopsError {
     EmptyGroup { group: usize },
     #[error("the threshold {threshold} does not fit {groups} key groups: it lies between 2 and their number")]
     Threshold { threshold: usize, groups: usize },
-    #[error("the data key could not be encrypted to {kind} {key}: {what}")]
-    Wrap { kind: KeyKind, key: String, what: String },
+    #[error("the data key could not be encrypted to {}", join(.failures))]
+    Wrap { failures: Vec<WrapFailure> },
     #[error("an encrypted comment would match the pattern that keeps comments clear")]
     CommentMatches,
     #[error("{target} holds one document and the file has {documents}")]
@@ -98,9 +98,8 @@ impl Explain for SopsError {
     fn retry(&self) -> Retry {
         match self {
             // A key service that was away may come back.
-            Self::Keys(report) if report.tried.iter().any(|t| matches!(t.error, KeyError::Service { .. })) => {
-                Retry::Backoff
-            }
+            Self::Keys(report) if report.tried.iter().any(|t| t.error.may_pass()) => Retry::Backoff,
+            Self::Wrap { failures } if failures.iter().any(|failure| failure.error.may_pass()) => Retry::Backoff,
             _ => Retry::OnChange,
         }
     }
@@ -136,6 +135,20 @@ impl Explain for SopsError {
             Self::Emit(_) => "choose another output format".into(),
         }
     }
+}
+
+/// A key to which the data key could not be encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrapFailure {
+    /// The key.
+    pub key: KeyRef,
+    /// Why.
+    pub error: KeyError,
+}
+
+fn join(failures: &[WrapFailure]) -> String {
+    let one = |failure: &WrapFailure| format!("{} {}: {}", failure.key.kind(), failure.key, failure.error);
+    failures.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// What was tried with each key of each group.

@@ -4,13 +4,13 @@ use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
 use super::cipher::{Cipher, CipherError};
-use super::error::{KeyReport, SopsError, Tried};
+use super::error::SopsError;
+use super::unlock::Unlock;
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
 use super::{Document, carrier, metadata, value};
 use crate::pure::desired::Proof;
 use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, splice};
-use crate::pure::keys::age::Identities;
-use crate::pure::keys::{DataKey, KeyError, KeyRef, Unwrapped, WrappedKey, shamir};
+use crate::pure::keys::DataKey;
 use crate::pure::secret::Plaintext;
 
 /// Whether the MAC decides.
@@ -30,59 +30,13 @@ pub struct Opened<'d> {
     verified: bool,
 }
 
-/// Opens a file with the identities at hand: unwraps the data key, decrypts every value, verifies the MAC.
+/// Opens a file with the keys at hand: unwraps the data key, decrypts every value, verifies the MAC.
 ///
 /// # Errors
 /// No key opens ([`SopsError::Keys`] with what was tried), a value that was tampered with (its path and line), a missing
 /// or different MAC.
-pub fn open<'d>(document: &'d Document, identities: &Identities) -> Result<Opened<'d>, SopsError> {
-    let key = unlock(document, |key| unwrap_local(key, identities))?;
-    open_with_key(document, key, MacPolicy::Verify)
-}
-
-/// What identities alone can do with a wrapped key.
-fn unwrap_local(key: &WrappedKey, identities: &Identities) -> Unwrapped {
-    match &key.key {
-        KeyRef::Age { recipient } => identities.unwrap(recipient, &key.enc),
-        other => Err(KeyError::Unsupported { kind: other.kind() }),
-    }
-}
-
-/// Gets the data key: tries the keys of each group, local kinds first, until one opens; with several groups, combines
-/// the shares of all groups that opened, of which there must be as many as the threshold says.
-pub fn unlock(document: &Document, mut unwrap: impl FnMut(&WrappedKey) -> Unwrapped) -> Result<DataKey, SopsError> {
-    let groups = &document.metadata.groups;
-    let threshold = if groups.len() > 1 { document.metadata.shamir_threshold.max(2) } else { 1 };
-    let mut report = KeyReport { groups: groups.len(), threshold, ..KeyReport::default() };
-    let mut shares = Vec::new();
-    for (group, keys) in groups.iter().enumerate() {
-        let (local, remote): (Vec<_>, Vec<_>) = keys.iter().partition(|key| key.key.kind().is_local());
-        let mut ordered: Vec<&WrappedKey> = local.into_iter().chain(remote).collect();
-        // age before PGP: no other program is needed.
-        ordered.sort_by_key(|key| (!key.key.kind().is_local(), key.key.kind()));
-        for key in ordered {
-            match unwrap(key) {
-                Ok(share) => {
-                    shares.push(share);
-                    report.opened.push(group);
-                    break;
-                }
-                Err(error) => report.tried.push(Tried { group, key: key.key.clone(), error }),
-            }
-        }
-    }
-    if shares.len() < threshold {
-        return Err(SopsError::Keys(report));
-    }
-    let secret = match shares.pop() {
-        Some(secret) if groups.len() == 1 => secret,
-        Some(last) => {
-            shares.push(last);
-            shamir::combine(&shares).map_err(|error| SopsError::Metadata { what: error.to_string() })?
-        }
-        None => return Err(SopsError::Keys(report)),
-    };
-    DataKey::new(secret.expose()).ok_or(SopsError::DataKeyLength { bytes: secret.len() })
+pub fn open<'d>(document: &'d Document, keys: &dyn Unlock) -> Result<Opened<'d>, SopsError> {
+    open_with_key(document, keys.unlock(document)?, MacPolicy::Verify)
 }
 
 /// Opens a file whose data key is known.

@@ -8,15 +8,14 @@ use zeroize::Zeroizing;
 
 use super::block;
 use super::cipher::{Cipher, CipherError, NONCE_BYTES};
-use super::error::SopsError;
+use super::error::{SopsError, WrapFailure};
 use super::metadata::{self, Metadata};
 use super::open::{Mac, MacPolicy, Opened, open_with_key};
 use super::selector::Selector;
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
 use super::{Document, carrier, check, value};
 use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Scalar, Tree, Value, splice};
-use crate::pure::keys::age::Recipient;
-use crate::pure::keys::{DATA_KEY_BYTES, DataKey, KeyRef, WrappedKey, shamir};
+use crate::pure::keys::{DATA_KEY_BYTES, DataKey, KeyError, KeyRef, LocalKeys, Wrapped, WrappedKey, shamir};
 use crate::pure::secret::Plaintext;
 
 /// The version that files of ours claim: the newest whose layout they follow.
@@ -25,8 +24,9 @@ pub const CLAIMED_VERSION: &str = "3.13.3";
 /// Fills a buffer with random bytes fit for keys. Randomness is an argument of the pure floor.
 pub type Random<'r> = &'r mut dyn FnMut(&mut [u8]);
 
-/// Wraps a data key or share to a key; the error is a text without secrets.
-pub type Wrap<'w> = &'w mut dyn FnMut(&KeyRef, &Plaintext) -> Result<String, String>;
+/// Wraps data keys or shares, each to one key: all that a file needs in one call, so that services can be asked at the
+/// same time. One answer for each, in their order.
+pub type Wrap<'w> = &'w mut dyn FnMut(&[(&KeyRef, &Plaintext)]) -> Vec<Wrapped>;
 
 /// How a file is to be sealed: what a creation rule or the command line says.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,14 +56,12 @@ impl Plan {
     }
 }
 
-/// Wraps with what needs no network: age recipients.
-pub fn wrap_local(key: &KeyRef, secret: &Plaintext) -> Result<String, String> {
-    match key {
-        KeyRef::Age { recipient } => {
-            Recipient::parse(recipient).and_then(|key| key.wrap(secret)).map_err(|error| error.to_string())
-        }
-        other => Err(format!("keys of kind {} cannot be used here", other.kind())),
-    }
+/// Wraps with what needs no key service.
+pub fn wrap_local(local: &dyn LocalKeys) -> impl FnMut(&[(&KeyRef, &Plaintext)]) -> Vec<Wrapped> {
+    let one = |key: &KeyRef, secret: &Plaintext| {
+        local.wrap(key, secret).unwrap_or(Err(KeyError::Unsupported { kind: key.kind() }))
+    };
+    move |wanted| wanted.iter().map(|(key, secret)| one(key, secret)).collect()
 }
 
 /// Seals a plain file. `now` is RFC 3339 in seconds, UTC. When the target is the source's format, only selected values
@@ -234,16 +232,26 @@ fn wrap_groups(
         random(&mut coefficients);
         (shamir::split(key.expose(), groups.len(), threshold, &coefficients).map_err(|_| fits)?, threshold)
     };
+    let wanted: Vec<(&KeyRef, &Plaintext)> =
+        groups.iter().zip(&shares).flat_map(|(group, share)| group.iter().map(move |key| (key, share))).collect();
+    let mut answers = wrap(&wanted).into_iter();
+    let mut failures = Vec::new();
     let mut wrapped = Vec::with_capacity(groups.len());
-    for (group, share) in groups.iter().zip(&shares) {
+    for group in groups {
         let mut keys = Vec::with_capacity(group.len());
         for key in group {
-            let enc =
-                wrap(key, share).map_err(|what| SopsError::Wrap { kind: key.kind(), key: key.to_string(), what })?;
-            let created_at = (!matches!(key, KeyRef::Age { .. })).then(|| now.to_owned());
-            keys.push(WrappedKey { key: key.clone(), enc, created_at });
+            match answers.next().unwrap_or(Err(KeyError::Unsupported { kind: key.kind() })) {
+                Ok(enc) => {
+                    let created_at = (!matches!(key, KeyRef::Age { .. })).then(|| now.to_owned());
+                    keys.push(WrappedKey { key: key.clone(), enc, created_at });
+                }
+                Err(error) => failures.push(WrapFailure { key: key.clone(), error }),
+            }
         }
         wrapped.push(keys);
+    }
+    if !failures.is_empty() {
+        return Err(SopsError::Wrap { failures });
     }
     Ok((wrapped, threshold))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::super::*;
 use crate::pure::format::{Format, FormatError};
 use crate::pure::keys::age::Identities;
-use crate::pure::keys::{DataKey, KeyRef};
+use crate::pure::keys::{DataKey, KeyRef, Wrapped};
 use crate::pure::secret::Plaintext;
 
 const NOW: &str = "2026-01-02T03:04:05Z";
@@ -20,8 +20,8 @@ fn counter(seed: u64) -> impl FnMut(&mut [u8]) {
     }
 }
 
-fn fake_wrap(_: &KeyRef, secret: &Plaintext) -> Result<String, String> {
-    Ok(hex::encode(secret.expose()))
+fn fake_wrap(wanted: &[(&KeyRef, &Plaintext)]) -> Vec<Wrapped> {
+    wanted.iter().map(|(_, secret)| Ok(hex::encode(secret.expose()))).collect()
 }
 
 fn plan(selector: Option<(&str, &str)>) -> Plan {
@@ -134,8 +134,14 @@ fn bad_input_is_refused() {
     let hole = Plan { groups: vec![vec![key()], vec![]], ..plan(None) };
     assert_eq!(seal_text("a: 1\n", Format::Yaml, &hole).err(), Some(SopsError::EmptyGroup { group: 1 }));
     let tree = format::parse(b"a: 1\n", Format::Yaml).expect("parses");
-    let error = seal(&tree, Format::Yaml, &plan(None), NOW, &mut counter(1), &mut wrap_local).err().expect("refused");
-    assert!(matches!(&error, SopsError::Wrap { key, .. } if key == "age1test"), "{error}");
+    // Every key that fails is told, not the first one alone.
+    let other = KeyRef::Hckms { key_id: "eu:1".into() };
+    let both = Plan { groups: vec![vec![KeyRef::Age { recipient: "age1test".into() }, other]], ..plan(None) };
+    let nobody = Identities::new();
+    let error =
+        seal(&tree, Format::Yaml, &both, NOW, &mut counter(1), &mut wrap_local(&nobody)).err().expect("refused");
+    let what = "the data key could not be encrypted to age age1test: \"age1test\" is not an age recipient; hckms eu:1: keys of kind hckms cannot be used here";
+    assert_eq!(error.to_string(), what);
     let two = format::parse(b"a: 1\n---\nb: 2\n", Format::Yaml).expect("parses");
     let error = seal(&two, Format::Json, &plan(None), NOW, &mut counter(1), &mut fake_wrap).err();
     assert_eq!(error, Some(SopsError::OneDocument { target: Format::Json, documents: 2 }));

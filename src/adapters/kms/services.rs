@@ -1,0 +1,234 @@
+//! How data keys are got and wrapped: with what is on this machine first, then with all key services at once.
+//!
+//! One [`DataKeys`] per run, or per source of the operator, so that clients and answers are shared and never leave the
+//! tenant whose credentials got them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::KeyService;
+use crate::pure::keys::{DataKey, KeyError, KeyRef, LocalKeys, Wrapped, WrappedKey};
+use crate::pure::limits;
+use crate::pure::secret::Plaintext;
+use crate::pure::sops::{DecryptionOrder, Document, SopsError, Unlock, Unlocking};
+
+/// Makes the key services of a run. It is called at most once, when a key needs one, and outside a runtime: a client
+/// connects at its first call.
+pub type Connect = Box<dyn Fn() -> Vec<Arc<dyn KeyService>> + Send + Sync>;
+
+/// Longest wait for one answer, for services that do not end by themselves.
+const CALL_TIMEOUT: Duration = Duration::from_secs(limits::KEY_SERVICE_SECONDS);
+
+/// Gets and wraps data keys. Calls block: in the operator they belong on a thread for computation.
+pub struct DataKeys<L> {
+    local: L,
+    order: DecryptionOrder,
+    connect: Connect,
+    services: OnceLock<Services>,
+    handle: Option<Handle>,
+    runtime: OnceLock<Result<Runtime, KeyError>>,
+}
+
+impl<L: LocalKeys> DataKeys<L> {
+    /// `handle`: the runtime that the program has. Without one, one is made when a service is asked, and not before: a
+    /// file that an identity opens starts no thread.
+    pub fn new(local: L, order: DecryptionOrder, handle: Option<Handle>, connect: Connect) -> Self {
+        Self { local, order, connect, services: OnceLock::new(), handle, runtime: OnceLock::new() }
+    }
+
+    fn services(&self) -> &Services {
+        self.services.get_or_init(|| Services::new((self.connect)()))
+    }
+
+    fn wait<F: Future>(&self, question: F) -> Result<F::Output, KeyError> {
+        if let Some(handle) = &self.handle {
+            return Ok(handle.block_on(question));
+        }
+        let make = || {
+            let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+            runtime.map_err(|error| KeyError::Local { message: format!("no thread can be started: {}", error.kind()) })
+        };
+        let runtime = self.runtime.get_or_init(make).as_ref().map_err(Clone::clone)?;
+        Ok(runtime.block_on(question))
+    }
+
+    /// Wraps for all keys of a file. What this machine can do itself is done first, one after the other; the rest at the
+    /// same time.
+    pub fn wrap(&self, wanted: &[(&KeyRef, &Plaintext)]) -> Vec<Wrapped> {
+        let mut answers: Vec<Option<Wrapped>> =
+            wanted.iter().map(|(key, secret)| self.local.wrap(key, secret)).collect();
+        let open = answers.iter().zip(wanted).enumerate();
+        let open = open.filter(|(_, (answer, (key, _)))| !matches!(answer, Some(Ok(_))) && self.services().serve(key));
+        let (places, questions): (Vec<usize>, Vec<(&KeyRef, &Plaintext)>) =
+            open.map(|(at, (_, question))| (at, *question)).unzip();
+        if !questions.is_empty() {
+            let more = match self.wait(self.services().wrap(&questions)) {
+                Ok(more) => more,
+                Err(error) => questions.iter().map(|_| Err(error.clone())).collect(),
+            };
+            for (at, answer) in places.into_iter().zip(more) {
+                let Some(place) = answers.get_mut(at) else { continue };
+                *place = Some(match (place.take(), answer) {
+                    (Some(Err(here)), Err(there)) => Err(KeyError::Service { message: format!("{here}; {there}") }),
+                    (_, answer) => answer,
+                });
+            }
+        }
+        let unsupported = |key: &KeyRef| Err(KeyError::Unsupported { kind: key.kind() });
+        answers.into_iter().zip(wanted).map(|(answer, (key, _))| answer.unwrap_or_else(|| unsupported(key))).collect()
+    }
+}
+
+impl<L: LocalKeys + Send> Unlock for DataKeys<L> {
+    fn unlock(&self, document: &Document) -> Result<DataKey, SopsError> {
+        let mut unlocking = Unlocking::new(document, &self.order);
+        for rank in 0..unlocking.ranks() {
+            unlocking.try_local(rank, &self.local);
+            let mut wanted = unlocking.wanted(rank);
+            if wanted.is_empty() {
+                continue;
+            }
+            wanted.retain(|(_, key)| self.services().serve(&key.key));
+            if wanted.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.wait(self.services().unwrap(&mut unlocking, &wanted)) {
+                wanted.iter().for_each(|(group, key)| unlocking.answer(*group, key, Err(error.clone())));
+            }
+        }
+        unlocking.finish()
+    }
+}
+
+type Known = HashMap<[u8; 32], Arc<OnceCell<Plaintext>>>;
+
+/// All services of a run, the calls under way, and what they answered.
+struct Services {
+    services: Vec<Arc<dyn KeyService>>,
+    calls: Semaphore,
+    known: Mutex<Known>,
+}
+
+/// One key of a group and what became of it.
+type Answers = Result<Plaintext, Vec<KeyError>>;
+
+impl Services {
+    fn new(services: Vec<Arc<dyn KeyService>>) -> Self {
+        Self { services, calls: Semaphore::new(limits::KEY_SERVICE_CALLS), known: Mutex::default() }
+    }
+
+    fn serve(&self, key: &KeyRef) -> bool {
+        self.services.iter().any(|service| service.serves(key))
+    }
+
+    /// Asks for all keys of all groups at once, and stops asking for a group at its first answer and for all of them when
+    /// enough have opened.
+    async fn unwrap(&self, unlocking: &mut Unlocking<'_>, wanted: &[(usize, &WrappedKey)]) {
+        let mut groups: Vec<(usize, Vec<&WrappedKey>)> = Vec::new();
+        for (group, key) in wanted {
+            match groups.last_mut() {
+                Some((last, keys)) if last == group => keys.push(*key),
+                _ => groups.push((*group, vec![*key])),
+            }
+        }
+        let mut open: FuturesUnordered<_> =
+            groups.into_iter().map(|(group, keys)| async move { (group, self.unwrap_any(keys).await) }).collect();
+        while let Some((group, answers)) = open.next().await {
+            for (key, answer) in answers {
+                match answer {
+                    Ok(share) => unlocking.answer(group, key, Ok(share)),
+                    Err(errors) => errors.into_iter().for_each(|error| unlocking.answer(group, key, Err(error))),
+                }
+            }
+            if unlocking.is_enough() {
+                break;
+            }
+        }
+    }
+
+    /// The keys of one group: the failures up to the first that opens, in the order of the file.
+    async fn unwrap_any<'k>(&self, keys: Vec<&'k WrappedKey>) -> Vec<(&'k WrappedKey, Answers)> {
+        let mut asked: FuturesUnordered<_> = keys
+            .into_iter()
+            .enumerate()
+            .map(|(order, key)| async move { (order, key, self.unwrap_one(key).await) })
+            .collect();
+        let mut answers = Vec::new();
+        while let Some((order, key, answer)) = asked.next().await {
+            let done = answer.is_ok();
+            answers.push((order, key, answer));
+            if done {
+                break;
+            }
+        }
+        answers.sort_by_key(|(order, ..)| *order);
+        answers.into_iter().map(|(_, key, answer)| (key, answer)).collect()
+    }
+
+    /// One key, at every service that serves it; once for all who wait for the same.
+    async fn unwrap_one(&self, key: &WrappedKey) -> Answers {
+        let cell = self.cell(key);
+        let share = cell.get_or_try_init(|| async {
+            let serving = self.services.iter().filter(|service| service.serves(&key.key));
+            let mut asked: FuturesUnordered<_> = serving.map(|service| self.call(service.unwrap(key))).collect();
+            let mut errors = Vec::new();
+            while let Some(answer) = asked.next().await {
+                match answer {
+                    Ok(share) => return Ok(share),
+                    Err(error) => errors.push(error),
+                }
+            }
+            Err(errors)
+        });
+        share.await.map(Plaintext::duplicate)
+    }
+
+    /// The place of a wrapped key among what is known: by the key and its exact ciphertext.
+    fn cell(&self, key: &WrappedKey) -> Arc<OnceCell<Plaintext>> {
+        let mut hash = Sha256::new();
+        for part in [key.key.kind().name(), &key.key.to_string(), &key.enc] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= limits::DATA_KEYS_KEPT {
+            known.clear();
+        }
+        known.entry(hash.finalize().into()).or_default().clone()
+    }
+
+    /// One call, when its turn comes, and not for ever.
+    async fn call<T>(&self, call: impl Future<Output = Result<T, KeyError>>) -> Result<T, KeyError> {
+        let late = KeyError::TimedOut { service: "the key service", seconds: limits::KEY_SERVICE_SECONDS };
+        // The semaphore is never closed.
+        let _turn = self.calls.acquire().await;
+        tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or(Err(late))
+    }
+
+    /// Wraps for each key with the first of its services that can, all keys at once.
+    async fn wrap(&self, wanted: &[(&KeyRef, &Plaintext)]) -> Vec<Wrapped> {
+        let one = |key: &KeyRef, secret: &Plaintext| {
+            let (key, secret) = (key.clone(), secret.duplicate());
+            async move {
+                let mut failed = Err(KeyError::Unsupported { kind: key.kind() });
+                for service in self.services.iter().filter(|service| service.serves(&key)) {
+                    match self.call(service.wrap(&key, &secret)).await {
+                        Ok(enc) => return Ok(enc),
+                        Err(error) => failed = Err(error),
+                    }
+                }
+                failed
+            }
+        };
+        futures::future::join_all(wanted.iter().map(|(key, secret)| one(key, secret))).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
