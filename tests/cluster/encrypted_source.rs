@@ -35,22 +35,34 @@ impl Bench {
         let plane = rig::cluster();
         plane.install_crds();
         let namespace = plane.namespace(prefix).await;
+        let (operator, metrics) = Self::operator(plane, &namespace).await;
+        let bench = Self { plane, namespace, operator, metrics };
+        let key = std::fs::read_to_string(tools::repository().join("keys-example/.latchwork/keys/cluster.agekey"));
+        bench.secret("sops-age", &[("age.agekey", &key.expect("example"))]);
+        bench
+    }
+
+    async fn operator(plane: &ControlPlane, namespace: &str) -> (Proc, String) {
         let (port, metrics) = (ports::free(), ports::free());
         let mut command = process::operator(&plane.kubeconfig);
-        command.args(["--namespace", &namespace, "--watch-namespace", &namespace, "--log-level", "debug"]);
+        command.args(["--namespace", namespace, "--watch-namespace", namespace, "--log-level", "debug"]);
         command.args(["--listen", &format!("127.0.0.1:{port}"), "--listen-metrics", &format!("127.0.0.1:{metrics}")]);
         let operator = Proc::spawn("latchwork", command);
-        let bench = Self { plane, namespace, operator, metrics: format!("http://127.0.0.1:{metrics}/metrics") };
         let http = reqwest::Client::builder().no_proxy().build().expect("HTTP client");
         eventually(SOON, "the operator to be ready", || async {
-            bench.operator.assert_running();
+            operator.assert_running();
             let answer = http.get(format!("http://127.0.0.1:{port}/readyz")).send().await.map_err(|e| e.to_string())?;
             if answer.status().is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default()) }
         })
         .await;
-        let key = std::fs::read_to_string(tools::repository().join("keys-example/.latchwork/keys/cluster.agekey"));
-        bench.secret("sops-age", &[("age.agekey", &key.expect("example"))]);
-        bench
+        (operator, format!("http://127.0.0.1:{metrics}/metrics"))
+    }
+
+    /// Ends the operator, lets `meanwhile` happen, and starts another.
+    async fn restart(&mut self, meanwhile: impl AsyncFnOnce(&Self)) {
+        assert!(self.operator.stop(SOON).await.success());
+        meanwhile(self).await;
+        (self.operator, self.metrics) = Self::operator(self.plane, &self.namespace).await;
     }
 
     fn secret(&self, name: &str, entries: &[(&str, &str)]) {
@@ -210,6 +222,35 @@ async fn a_source_is_applied_mended_and_pruned() {
         bench.sources().await.get("shop").await.unwrap().status
     );
     assert!(!said.contains(CANARY), "no value leaves the Secret");
+}
+
+#[tokio::test]
+async fn a_restart_writes_nothing_and_mends_what_happened_meanwhile() {
+    let mut bench = Bench::start("source-restart").await;
+    let git = GitServer::start();
+    let repo = git.repo("shop");
+    for name in ["kept", "edited", "leaves"] {
+        repo.write(&format!("deploy/{name}.yaml"), bench.ours(name, name));
+    }
+    repo.commit("first");
+    bench.source(&repo.url, |_| {}).await;
+    let before = bench.value("kept", "kept").await;
+    bench.value("edited", "edited").await;
+    bench.value("leaves", "leaves").await;
+    bench.status("success", |status| ready(status).0 == "True").await;
+
+    repo.remove("deploy/leaves.yaml");
+    let second = repo.commit("second");
+    let edit = async |bench: &Bench| {
+        let edit = Patch::Merge(json!({"data": {"value": "Y2hhbmdlZA=="}}));
+        bench.secrets().await.patch("edited", &PatchParams::default(), &edit).await.unwrap();
+    };
+    bench.restart(edit).await;
+    bench.value("edited", "edited").await;
+    bench.gone("leaves").await;
+    bench.status("the second commit", |status| ready(status).2.ends_with(&second)).await;
+    let after = bench.value("kept", "kept").await;
+    assert_eq!(after.metadata.resource_version, before.metadata.resource_version, "nothing to write, nothing written");
 }
 
 #[tokio::test]
