@@ -98,7 +98,7 @@ pub fn part(context: &Arc<Context>) -> Part {
     let on_secret = {
         let this = this.clone();
         move |change: &Change<'_, SecretMeta>| {
-            for id in this.stores.that_use(change.key) {
+            for (id, _) in this.stores.that_use(change.key) {
                 this.driver.add(ObjectKey::new(id.namespace, id.name), Lane::Change);
             }
         }

@@ -146,24 +146,35 @@ impl Stores {
         }
     }
 
-    /// Stores that refer to a Secret, for the moment at which it changes.
-    pub fn that_use(&self, secret: &ObjectKey) -> Vec<StoreId> {
-        let uses = |spec: &StoreSpec, own: &str| {
+    /// Stores that refer to a Secret, for the moment at which it changes, each with the namespace whose ExternalSecrets
+    /// it concerns if not all: a cluster store may take its credentials from whoever asks.
+    pub fn that_use(&self, secret: &ObjectKey) -> Vec<(StoreId, Option<String>)> {
+        let named = |spec: &StoreSpec, pick: &dyn Fn(Option<&str>) -> bool| {
             store::secret_references(spec).iter().any(|selector| {
                 let namespace = selector.namespace.as_deref().filter(|namespace| !namespace.is_empty());
-                selector.name.as_deref() == Some(secret.name.as_str())
-                    // A cluster store without a namespace takes it from whoever asks.
-                    && (namespace == Some(secret.namespace.as_str())
-                        || namespace.is_none() && (own.is_empty() || own == secret.namespace))
+                selector.name.as_deref() == Some(secret.name.as_str()) && pick(namespace)
             })
         };
-        let namespaced = self
-            .namespaced
-            .keys_where(|key, entry| entry.object.as_ref().is_ok_and(|object| uses(&object.spec, &key.namespace)));
-        let cluster =
-            self.cluster.keys_where(|_, entry| entry.object.as_ref().is_ok_and(|object| uses(&object.spec.0, "")));
-        let namespaced = namespaced.iter().map(|key| id(StoreKind::SecretStore, key));
-        namespaced.chain(cluster.iter().map(|key| id(StoreKind::ClusterSecretStore, key))).collect()
+        let here = |namespace: Option<&str>| namespace == Some(secret.namespace.as_str());
+        let namespaced = self.namespaced.keys_where(|key, entry| {
+            let own = key.namespace == secret.namespace;
+            let uses = |spec| named(spec, &|namespace| here(namespace) || own && namespace.is_none());
+            entry.object.as_ref().is_ok_and(|object| uses(&object.spec))
+        });
+        let cluster = |pick: &dyn Fn(Option<&str>) -> bool| {
+            self.cluster.keys_where(|_, entry| entry.object.as_ref().is_ok_and(|object| named(&object.spec.0, pick)))
+        };
+        let all = namespaced.iter().map(|key| (id(StoreKind::SecretStore, key), None));
+        let of_all = cluster(&here);
+        let of_tenant = cluster(&|namespace| namespace.is_none());
+        all.chain(of_all.iter().map(|key| (id(StoreKind::ClusterSecretStore, key), None)))
+            .chain(
+                of_tenant
+                    .iter()
+                    .filter(|key| !of_all.contains(key))
+                    .map(|key| (id(StoreKind::ClusterSecretStore, key), Some(secret.namespace.clone()))),
+            )
+            .collect()
     }
 
     /// Carries out a plan on behalf of namespace `tenant`: each value is read once, some at a time. The outer error is

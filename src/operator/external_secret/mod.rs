@@ -96,7 +96,7 @@ async fn watch_objects(this: Arc<External>) {
 async fn watch_stores(this: Arc<External>) {
     let on = {
         let this = this.clone();
-        move |id: StoreId, _| this.requeue_users(&id, Lane::Change)
+        move |id: StoreId, _| this.requeue_users(&id, None, Lane::Change)
     };
     this.stores.clone().watch(on).await;
 }
@@ -147,14 +147,18 @@ impl External {
         for key in users.into_iter().flatten() {
             self.driver.add(key, lane);
         }
-        for id in self.stores.that_use(change.key) {
-            self.requeue_users(&id, lane);
+        for (id, namespace) in self.stores.that_use(change.key) {
+            self.requeue_users(&id, namespace.as_deref(), lane);
         }
     }
 
-    /// Gives every ExternalSecret that reads from a store another look; those that are fresh cost no read.
-    fn requeue_users(&self, id: &StoreId, lane: Lane) {
-        let users = self.store.keys_where(|_, entry| {
+    /// Gives every ExternalSecret, or those of one namespace, that reads from a store another look; those that are fresh
+    /// cost no read.
+    fn requeue_users(&self, id: &StoreId, namespace: Option<&str>, lane: Lane) {
+        let users = self.store.keys_where(|key, entry| {
+            if namespace.is_some_and(|namespace| namespace != key.namespace) {
+                return false;
+            }
             let plan = entry.object.as_ref().ok().and_then(|object| external::plan(object).ok());
             plan.is_some_and(|plan| plan.iter().any(|fetch| fetch.store == *id))
         });
