@@ -17,7 +17,7 @@ use crate::pure::sealed::SealingKeys;
 const KEY_DIRECTORY: &str = ".latchwork/keys";
 
 /// Names of private keys.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct KeyArgs {
     /// age identity file; may be repeated. $SOPS_AGE_KEY and the file named by $SOPS_AGE_KEY_FILE are read too
     #[arg(long, value_name = "FILE")]

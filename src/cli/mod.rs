@@ -13,6 +13,7 @@ use crate::adapters::process;
 
 pub mod crds;
 mod data_keys;
+pub mod git;
 mod key_services;
 pub mod keys;
 mod keys_at_hand;
@@ -42,6 +43,12 @@ enum Verb {
     Render(render::RenderArgs),
     /// Bring every encrypted file of a tree to the present keys: SOPS files and SealedSecrets
     Rekey(Box<rekey::RekeyArgs>),
+    /// Let Git merge and show encrypted files
+    Git(git::GitArgs),
+    /// Merge one file for Git, entry by entry
+    MergeDriver(git::MergeDriverArgs),
+    /// Print a SOPS file in plaintext for `git diff`
+    Textconv(git::TextconvArgs),
     /// Read, write and change files encrypted with SOPS
     #[command(display_name = "sops", version = sops::VERSION)]
     Sops(Box<sops::SopsArgs>),
@@ -90,6 +97,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Verb::Kubeseal(args) => kubeseal::run(*args),
         Verb::SealedSecretsController(args) => sealed_secrets_controller::run(*args),
         Verb::Rekey(args) => rekey::run(&args),
+        Verb::Git(args) => git::run(&args),
+        Verb::MergeDriver(args) => git::merge_driver(&args),
+        Verb::Textconv(args) => git::textconv(&args),
         Verb::Sops(args) => sops::run(*args),
     };
     result.unwrap_or_else(|error| {

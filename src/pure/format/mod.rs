@@ -10,6 +10,7 @@ mod dotenv;
 mod emit;
 mod ini;
 mod json;
+pub mod merge;
 mod number;
 pub mod place;
 pub mod splice;

@@ -16,6 +16,7 @@
 mod block;
 mod cipher;
 mod error;
+mod merge;
 mod metadata;
 mod open;
 mod pattern;
@@ -29,6 +30,7 @@ mod value;
 mod walk;
 
 pub use error::{KeyReport, SopsError, Tried, WrapFailure};
+pub use merge::{MergeError, MergedFile, merge};
 pub use metadata::Metadata;
 pub use open::{MacPolicy, Opened, open, open_with_key};
 pub use pattern::Pattern;

@@ -111,6 +111,18 @@ pub fn seal(
 /// Seals an edited plaintext of an opened file again, under the same data key: what did not change keeps its ciphertext
 /// bytes, and the `sops` block keeps everything but the MAC and the time.
 pub fn reseal(opened: &Opened<'_>, plain: &Tree, now: &str, random: Random<'_>) -> Result<Plaintext, SopsError> {
+    reseal_as(opened, &[], opened.document().metadata.clone(), plain, now, random)
+}
+
+/// [`reseal`] with another block around the same data key, and with the ciphertext of `others` where they have the key.
+pub(super) fn reseal_as(
+    opened: &Opened<'_>,
+    others: &[&Opened<'_>],
+    mut metadata: Metadata,
+    plain: &Tree,
+    now: &str,
+    random: Random<'_>,
+) -> Result<Plaintext, SopsError> {
     check(plain)?;
     let document = opened.document();
     for item in plain.branches.iter().flat_map(|branch| &branch.items) {
@@ -118,15 +130,21 @@ pub fn reseal(opened: &Opened<'_>, plain: &Tree, now: &str, random: Random<'_>) 
             return Err(SopsError::AlreadyEncrypted { entry: entry.key.clone() });
         }
     }
-    let mut metadata = document.metadata.clone();
+    let same_block = metadata == document.metadata;
     metadata.last_modified = now.to_owned();
     let cipher = Cipher::new(opened.data_key());
-    let known = remember(document, &cipher)?;
+    let mut known = remember(document, &cipher)?;
+    for other in others.iter().filter(|other| super::merge::same_data_key(opened, other)) {
+        for (digest, seen) in remember(other.document(), &cipher)? {
+            known.entry(digest).or_insert(seen);
+        }
+    }
     let mut sealer = Sealer::new(&cipher, &metadata, random);
     sealer.known = known;
     let branches = walk(&plain.branches, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
     metadata.mac = sealer.finish(&metadata)?;
-    let out = write(plain, &branches, document.format, Indent::default(), |_| Ok(metadata.clone()), Some(document))?;
+    let old = same_block.then_some(document);
+    let out = write(plain, &branches, document.format, Indent::default(), |_| Ok(metadata.clone()), old)?;
     let key = DataKey::new(opened.data_key().expose()).ok_or(SopsError::NotVerified)?;
     verify(&out, document.format, key, &plain.branches, plain.format)?;
     Ok(out)
@@ -209,7 +227,7 @@ fn replace_block(
 }
 
 /// Wraps the key to every group. Every single key must succeed: a file with a broken key would be found out too late.
-fn wrap_groups(
+pub(super) fn wrap_groups(
     key: &DataKey,
     groups: &[Vec<KeyRef>],
     threshold: usize,
