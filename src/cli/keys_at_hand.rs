@@ -6,12 +6,13 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use crate::pure::desired::ObservedSecret;
+use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::Explain as _;
-use crate::pure::format::{self, Format};
+use crate::pure::format::Format;
 use crate::pure::keys::age::Identities;
 use crate::pure::limits;
-use crate::pure::sealed::SealingKeys;
+use crate::pure::sealed::backup;
+use crate::pure::sealed::{SealingKey, SealingKeys};
 
 /// Where a key directory is looked for, beside each path and upward.
 const KEY_DIRECTORY: &str = ".latchwork/keys";
@@ -100,7 +101,16 @@ impl KeysAtHand {
         let content = read(path)?;
         let name = path.display().to_string();
         if has_suffix(path, &["yaml", "yml", "json"]) {
-            return self.add_sealing_secrets(&content, &name);
+            for secret in secrets_of(&content, &name)? {
+                let Some(key) = secret.data.get("tls.key") else {
+                    bail!("{name}: Secret {} has no entry tls.key", secret.name);
+                };
+                let certificate = secret.data.get("tls.crt").map(|certificate| certificate.expose());
+                let key_name = format!("{name} ({})", secret.name);
+                let added = self.sealing.add_pem(&key_name, key.expose(), certificate);
+                added.map_err(|error| anyhow::anyhow!(error.line()))?;
+            }
+            return Ok(());
         }
         let beside = path.with_extension("crt");
         let certificate = if beside.is_file() { Some(read(&beside)?) } else { None };
@@ -111,32 +121,39 @@ impl KeysAtHand {
         self.sealing.add_pem(&name, &content, certificate).map_err(|error| anyhow::anyhow!(error.line()))?;
         Ok(())
     }
+}
 
-    /// Secrets as `kubectl get secret -o yaml` prints them, one, several documents, or a List.
-    fn add_sealing_secrets(&mut self, content: &[u8], name: &str) -> anyhow::Result<()> {
-        let format = if name.ends_with(".json") { Format::Json } else { Format::Yaml };
-        let tree = format::parse(content, format).map_err(|error| anyhow::anyhow!("{name}: {}", error.line()))?;
-        let mut secrets = vec![];
-        for branch in &tree.branches {
-            let json = format::emit(std::slice::from_ref(branch), Format::Json)
-                .map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
-            match branch.entry("items") {
-                Some(_) => secrets.extend(ObservedSecret::list_from_json(json.expose()).context(name.to_owned())?),
-                None => secrets.push(ObservedSecret::from_json(json.expose()).context(name.to_owned())?),
-            }
-        }
-        for secret in secrets {
-            let Some(key) = secret.data.get("tls.key") else {
-                bail!("{name}: Secret {} has no entry tls.key", secret.name);
-            };
-            let certificate = secret.data.get("tls.crt").map(|certificate| certificate.expose());
-            let key_name = format!("{name} ({})", secret.name);
-            self.sealing
-                .add_pem(&key_name, key.expose(), certificate)
-                .map_err(|error| anyhow::anyhow!(error.line()))?;
-        }
-        Ok(())
+/// Secrets as `kubectl get secret -o yaml` prints them, one, several documents, or a List.
+fn secrets_of(content: &[u8], name: &str) -> anyhow::Result<Vec<ObservedSecret>> {
+    let syntax = if name.ends_with(".json") { Format::Json } else { Format::Yaml };
+    backup::secrets(content, syntax).map_err(|error| anyhow::anyhow!("{name}: {}", error.line()))
+}
+
+/// The sealing keys of files and directories, and of nothing else. A Secret's label says where its key stands; a key in
+/// PEM is active.
+pub(super) fn sealing_keys(paths: &[PathBuf]) -> anyhow::Result<SealingKeys> {
+    let mut found = KeysAtHand { identities: Identities::new(), sealing: SealingKeys::new() };
+    let mut files = vec![];
+    for path in paths {
+        let within = |path: &PathBuf| has_suffix(path, &["key", "pem", "yaml", "yml", "json"]);
+        if path.is_dir() { files.extend(list(path)?.into_iter().filter(within)) } else { files.push(path.clone()) }
     }
+    for path in files {
+        if !has_suffix(&path, &["yaml", "yml", "json"]) {
+            found.add_sealing_file(&path)?;
+            continue;
+        }
+        for secret in secrets_of(&read(&path)?, &path.display().to_string())? {
+            let labelled = secret.labels.contains_key(SEALING_KEY_LABEL);
+            let (key, _) =
+                SealingKey::from_secret(&secret, !labelled).map_err(|error| anyhow::anyhow!(error.line()))?;
+            found.sealing.add(key);
+        }
+    }
+    if found.sealing.is_empty() {
+        bail!("no sealing key was found in --sealing-key");
+    }
+    Ok(found.sealing)
 }
 
 /// The nearest key directory of each path.

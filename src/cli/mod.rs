@@ -56,7 +56,6 @@ enum Verb {
     Template(template::TemplateArgs),
     /// Print the custom resource definitions, ready for `kubectl apply`
     Crds(crds::CrdsArgs),
-    /// List the sealing keys of a cluster, with what each of them still opens
     Keys(keys::KeysArgs),
     /// Seal Secrets for a cluster, as kubeseal does: with its flags, output and messages
     Kubeseal(Box<kubeseal::KubesealArgs>),

@@ -122,3 +122,8 @@ pub const DATA_KEYS_KEPT: usize = 20_000;
 /// Files that are opened or changed at a time when a command is given many. Most of the time is waiting for a key
 /// service; memory is bounded by [`FILE_BYTES`] for each.
 pub const FILES_AT_A_TIME: usize = 32;
+/// Most sealing keys in the status of a KeyRing: eight years of monthly renewal, at about 500 bytes each.
+pub const STATUS_KEYS: usize = 100;
+
+/// Largest backup of sealing keys that is read: some thousand keys of 8192 bits.
+pub const BACKUP_BYTES: usize = 16 * 1024 * 1024;

@@ -53,6 +53,11 @@ async fn the_manifests_apply_and_the_operator_runs_under_exactly_their_service_a
         })
         .await;
     }
+    crate::rig::wait::eventually(Duration::from_secs(90), "the status of the KeyRing", || async {
+        let found = run_ok(plane.kubectl(&["get", "keyring", "default", "-o", "jsonpath={.status.activeKey}"]), b"");
+        if found.starts_with("sealed-secrets-key") { Ok(()) } else { Err(process.tail(5)) }
+    })
+    .await;
     for line in process.stdout().lines() {
         let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
         assert!(event["reason"] != "Forbidden" && !line.contains("not allowed"), "its own role refuses it: {line}");
@@ -68,6 +73,7 @@ async fn every_kind(plane: &ControlPlane, operator: &str) -> GitServer {
     plane.apply(&example("gitops/namespace.yaml"));
     plane.apply(&example("gitops/external/store.yaml"));
     plane.apply(&example("gitops/external/payment.yaml"));
+    plane.apply("{apiVersion: latchwork.dev/v1alpha1, kind: KeyRing, metadata: {name: default}, spec: {}}");
 
     let certificate = reqwest::get(format!("{operator}/v1/cert.pem")).await.unwrap().text().await.unwrap();
     let mut kubeseal = command(tools::path("kubeseal"));

@@ -5,6 +5,7 @@ mod deploy;
 mod election;
 mod encrypted_source;
 mod external_secret;
+mod keys;
 mod outage;
 mod render;
 mod sealed_drop_in;

@@ -255,7 +255,7 @@ async fn a_key_added_at_run_time_opens_and_is_served_without_a_restart() {
     .await;
 
     let mut keys = process::latchwork();
-    keys.args(["keys", "--namespace", &namespace, "--objects-in", &namespace, "--output", "json"]);
+    keys.args(["keys", "status", "--namespace", &namespace, "--objects-in", &namespace, "--output", "json"]);
     keys.env("KUBECONFIG", &plane.kubeconfig);
     let ran = run(keys, b"");
     assert!(ran.status.success(), "{}", ran.stderr);

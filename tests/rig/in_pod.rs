@@ -37,26 +37,56 @@ pub async fn in_pod(plane: &ControlPlane, namespace: &str, name: &str, program: 
 /// Makes `service` in `namespace` lead to a process that listens on [`super::NODE_ADDRESS`]`:port`, so that the API
 /// server's service proxy reaches it. It takes only endpoints that name a Pod with that address, and refuses loopback.
 pub fn expose(plane: &ControlPlane, namespace: &str, service: &str, port_name: &str, port: u16) {
-    let node = super::NODE_ADDRESS;
-    plane.apply(&format!(
-        "apiVersion: v1
-kind: ServiceAccount
-metadata: {{name: {service}-stand-in, namespace: {namespace}}}
----
+    expose_replicas(plane, namespace, service, port_name, &[port]);
+}
+
+/// [`expose`] with one stand-in for each of `ports`, all of them ready behind the Service.
+pub fn expose_replicas(plane: &ControlPlane, namespace: &str, service: &str, port_name: &str, ports: &[u16]) {
+    let (node, first) = (super::NODE_ADDRESS, ports[0]);
+    let pod = |index: usize| format!("{service}-stand-in-{index}");
+    let (mut pods, mut slices) = (String::new(), String::new());
+    for (index, port) in ports.iter().enumerate() {
+        let pod = pod(index);
+        pods += &format!(
+            "---
 apiVersion: v1
 kind: Pod
-metadata: {{name: {service}-stand-in, namespace: {namespace}}}
+metadata: {{name: {pod}, namespace: {namespace}}}
 spec:
   nodeName: stand-in
   serviceAccountName: {service}-stand-in
   automountServiceAccountToken: false
   containers: [{{name: main, image: stand-in.invalid/none}}]
----
+"
+        );
+        // The controller makes the slice of the first one out of the Endpoints; it does not take one address twice.
+        if index > 0 {
+            slices += &format!(
+                "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {pod}, namespace: {namespace}, labels: {{kubernetes.io/service-name: {service}}}}}
+addressType: IPv4
+ports: [{{name: {port_name}, port: {port}, protocol: TCP}}]
+endpoints:
+- addresses: ['{node}']
+  conditions: {{ready: true}}
+  targetRef: {{kind: Pod, name: {pod}, namespace: {namespace}}}
+"
+            );
+        }
+    }
+    let first_pod = pod(0);
+    plane.apply(&format!(
+        "apiVersion: v1
+kind: ServiceAccount
+metadata: {{name: {service}-stand-in, namespace: {namespace}}}
+{pods}---
 apiVersion: v1
 kind: Service
 metadata: {{name: {service}, namespace: {namespace}}}
 spec:
-  ports: [{{name: {port_name}, port: {port}, targetPort: {port}}}]
+  ports: [{{name: {port_name}, port: {first}, targetPort: {first}}}]
 ---
 apiVersion: v1
 kind: Endpoints
@@ -64,15 +94,17 @@ metadata: {{name: {service}, namespace: {namespace}}}
 subsets:
 - addresses:
   - ip: {node}
-    targetRef: {{kind: Pod, name: {service}-stand-in, namespace: {namespace}}}
-  ports: [{{name: {port_name}, port: {port}}}]
-"
+    targetRef: {{kind: Pod, name: {first_pod}, namespace: {namespace}}}
+  ports: [{{name: {port_name}, port: {first}}}]
+{slices}"
     ));
     let status = format!(
         r#"{{"status":{{"phase":"Running","podIP":"{node}","podIPs":[{{"ip":"{node}"}}],"conditions":[{{"type":"Ready","status":"True"}}]}}}}"#
     );
-    let pod = format!("{service}-stand-in");
-    let patch =
-        ["patch", "pod", &pod, "--namespace", namespace, "--subresource=status", "--type=merge", "--patch", &status];
-    super::process::run_ok(plane.kubectl(&patch), b"");
+    for index in 0..ports.len() {
+        let name = pod(index);
+        let patch =
+            ["patch", "pod", &name, "-n", namespace, "--subresource=status", "--type=merge", "--patch", &status];
+        super::process::run_ok(plane.kubectl(&patch), b"");
+    }
 }

@@ -1,10 +1,12 @@
-//! Requests to a Service through the API server, as `kubeseal` reaches its controller.
+//! Requests to a Service or one of its pods through the API server, as `kubeseal` reaches its controller.
 
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
+use kube::api::ListParams;
 use kube::client::Body;
 
 use super::client::{ApiError, Cluster};
@@ -49,10 +51,52 @@ pub async fn call(
     let what = format!("service {namespace}/{service}");
     let (namespace, service, port) = (segment(namespace), segment(service), segment(port));
     let uri = format!("/api/v1/namespaces/{namespace}/services/http:{service}:{port}/proxy{path}");
+    send(cluster, what, &uri, method, body).await
+}
+
+/// One pod behind a Service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replica {
+    /// Name of the pod.
+    pub pod: String,
+    /// Number of its port.
+    pub port: i32,
+}
+
+/// The pods that are ready behind a Service, by its EndpointSlices, in order.
+pub async fn replicas(cluster: &Cluster, namespace: &str, service: &str) -> Result<Vec<Replica>, ApiError> {
+    let api: Api<EndpointSlice> = Api::namespaced(cluster.client(), namespace);
+    let params = ListParams::default().labels(&format!("kubernetes.io/service-name={service}"));
+    let slices = cluster.call(&format!("the endpoints of service {namespace}/{service}"), api.list(&params)).await?;
+    let mut found = vec![];
+    for slice in slices.items {
+        let ports = slice.ports.unwrap_or_default();
+        let named = ports.iter().find(|port| port.name.as_deref() == Some("http")).or(ports.first());
+        let Some(port) = named.and_then(|port| port.port) else { continue };
+        for endpoint in slice.endpoints {
+            let ready = endpoint.conditions.and_then(|conditions| conditions.ready).unwrap_or(true);
+            let pod = endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod"));
+            found.extend(pod.and_then(|pod| pod.name).filter(|_| ready).map(|pod| Replica { pod, port }));
+        }
+    }
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+/// One GET over plain HTTP to one pod.
+pub async fn ask(cluster: &Cluster, namespace: &str, replica: &Replica, path: &str) -> Result<Answer, ApiError> {
+    let Replica { pod, port } = replica;
+    let what = format!("pod {namespace}/{pod}");
+    let uri = format!("/api/v1/namespaces/{}/pods/http:{}:{port}/proxy{path}", segment(namespace), segment(pod));
+    send(cluster, what, &uri, Method::GET, vec![]).await
+}
+
+async fn send(cluster: &Cluster, what: String, uri: &str, method: Method, body: Vec<u8>) -> Result<Answer, ApiError> {
     for attempt in 1.. {
         let request = Request::builder()
             .method(method.clone())
-            .uri(&uri)
+            .uri(uri)
             .header("accept", "application/x-pem-file, */*")
             .body(Body::from(body.clone()))
             .map_err(|e| ApiError::Decode { what: what.clone(), why: e.to_string() })?;

@@ -3,7 +3,7 @@
 use kube::Api;
 use kube::Resource;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::NamespaceResourceScope;
+use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -40,10 +40,37 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
     let resource = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client(), namespace, &resource);
     let what = format!("{} {namespace}/{name}", resource.kind);
-    let mut object = DynamicObject::new(name, &resource).within(namespace);
+    put(cluster, &api, &what, DynamicObject::new(name, &resource).within(namespace), resource_version, status).await
+}
+
+/// [`replace`] for a kind without namespaces.
+pub async fn replace_cluster_wide<K>(
+    cluster: &Cluster,
+    name: &str,
+    resource_version: &str,
+    status: &impl Serialize,
+) -> Result<(), ApiError>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
+{
+    let resource = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = Api::all_with(cluster.client(), &resource);
+    let what = format!("{} {name}", resource.kind);
+    put(cluster, &api, &what, DynamicObject::new(name, &resource), resource_version, status).await
+}
+
+async fn put(
+    cluster: &Cluster,
+    api: &Api<DynamicObject>,
+    what: &str,
+    mut object: DynamicObject,
+    resource_version: &str,
+    status: &impl Serialize,
+) -> Result<(), ApiError> {
+    let name = object.metadata.name.clone().unwrap_or_default();
     object.metadata.resource_version = Some(resource_version.into());
     object.data = serde_json::json!({ "status": status });
-    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client(), namespace, &resource);
-    cluster.call(&what, api.replace_status(name, &PostParams::default(), &object)).await.map(drop)
+    cluster.call(what, api.replace_status(&name, &PostParams::default(), &object)).await.map(drop)
 }

@@ -77,6 +77,29 @@ impl Writer {
         decode(&what, &body).map(|secret| secret.name)
     }
 
+    /// Sets labels and annotations of a sealing key's Secret, and nothing else of it. `key` is the Secret as it was read:
+    /// one that somebody changed or replaced since is a conflict. Needs the verb `patch`.
+    pub async fn mark_sealing_key(
+        &self,
+        key: &ObservedSecret,
+        labels: &[(&str, &str)],
+        annotations: &[(&str, &str)],
+    ) -> Result<ObservedSecret, ApiError> {
+        self.must_lead()?;
+        let what = format!("Secret {}/{}", key.namespace, key.name);
+        let map = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect::<serde_json::Map<_, _>>()
+        };
+        let body = serde_json::json!({ "metadata": {
+            "uid": key.uid, "resourceVersion": key.resource_version,
+            "labels": map(labels), "annotations": map(annotations),
+        }});
+        let (path, body) = (path(&key.namespace, Some(&key.name)), body.to_string().into_bytes());
+        let merge = Some("application/merge-patch+json");
+        let stored = self.cluster.raw(&what, Method::PATCH, &path, merge, body).await?;
+        decode(&what, &stored)
+    }
+
     /// Deletes exactly the object with this UID. One that is gone already is fine; one that was replaced is a conflict.
     pub async fn delete(&self, namespace: &str, name: &str, uid: &str) -> Result<(), ApiError> {
         self.must_lead()?;

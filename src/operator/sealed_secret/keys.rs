@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, watch as channel};
 
+use super::ring;
 use crate::adapters::k8s::watch::{self, Change, Scope, SecretMeta, Store};
 use crate::adapters::k8s::{ApiError, secrets};
 use crate::operator::part::Context;
@@ -14,6 +15,7 @@ use crate::pure::desired::SEALING_KEY_LABEL;
 use crate::pure::error::Explain;
 use crate::pure::sealed::generate::{NewKey, generate};
 use crate::pure::sealed::keys::{SealingKey, SealingKeys};
+use crate::pure::sealed::ring::renewal_due;
 
 /// How often the keys are listed although no watch said that they changed: the safety net below the watch.
 const RELIST: Duration = Duration::from_secs(300);
@@ -22,7 +24,7 @@ const RELIST: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The keys as last read, shared by all who open or seal.
-pub(super) struct KeyRing {
+pub(super) struct KeySet {
     keys: channel::Sender<Loaded>,
     reload: Notify,
 }
@@ -35,7 +37,7 @@ pub(super) struct Loaded {
     problem: Option<String>,
 }
 
-impl KeyRing {
+impl KeySet {
     pub(super) fn new(context: &Context) -> Self {
         let keys = SealingKeys::ordered_by(context.settings.sealing.key_order);
         let problem = Some("the sealing keys have not been read yet".into());
@@ -72,6 +74,7 @@ impl KeyRing {
                             key.fingerprint().clone(),
                             key.state().clone(),
                             key.certificate().is_some(),
+                            key.backups().clone(),
                         )
                     })
                     .collect::<Vec<_>>()
@@ -99,7 +102,7 @@ impl KeyRing {
 }
 
 /// Watches the key Secrets as metadata and asks for a reading at each change.
-pub(super) async fn watch_keys(context: Arc<Context>, ring: Arc<KeyRing>) {
+pub(super) async fn watch_keys(context: Arc<Context>, ring: Arc<KeySet>) {
     let scope = Scope { namespace: Some(context.namespace.clone()), labels: SEALING_KEY_LABEL.into() };
     let on = {
         let ring = ring.clone();
@@ -109,7 +112,7 @@ pub(super) async fn watch_keys(context: Arc<Context>, ring: Arc<KeyRing>) {
 }
 
 /// Reads the keys, makes the first one, renews them, for ever.
-pub(super) async fn maintain(context: Arc<Context>, ring: Arc<KeyRing>) {
+pub(super) async fn maintain(context: Arc<Context>, ring: Arc<KeySet>) {
     // Whether the current key was older than the cut-off is asked once, at start, as the incumbent does.
     let mut cutoff = context.settings.sealing.key_cutoff;
     // The incumbent's way to ask for a new key at once. Without the signal everything else works.
@@ -118,7 +121,7 @@ pub(super) async fn maintain(context: Arc<Context>, ring: Arc<KeyRing>) {
         let wait = match read(&context).await {
             Ok(keys) => {
                 ring.set(keys);
-                match due(&context, &ring.current_set(), cutoff) {
+                match due(&context, &ring.current_set(), cutoff).await {
                     Some(wait) if wait.is_zero() => make_one(&context, &ring, &mut cutoff).await,
                     Some(wait) => wait.min(RELIST),
                     None => RELIST,
@@ -146,22 +149,17 @@ async fn signalled(signal: &mut Option<Signal>) {
 }
 
 /// How long until a new key is due; `None` for never, zero for now.
-fn due(context: &Context, keys: &SealingKeys, cutoff: Option<Timestamp>) -> Option<Duration> {
+async fn due(context: &Context, keys: &SealingKeys, cutoff: Option<Timestamp>) -> Option<Duration> {
     let Some(current) = keys.current() else { return Some(Duration::ZERO) };
-    let made = current.order_time(keys.order());
-    if cutoff.is_some_and(|cutoff| made < cutoff) {
+    if cutoff.is_some_and(|cutoff| current.order_time(keys.order()) < cutoff) {
         return Some(Duration::ZERO);
     }
-    let period = context.settings.sealing.key_renew_period;
-    if period.is_zero() {
-        return None;
-    }
-    let due = made.checked_add(SignedDuration::try_from(period).ok()?).ok()?;
+    let due = renewal_due(current, keys, ring::renew_period(context).await?)?;
     Some(Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO))
 }
 
 /// Makes a key if this replica leads. Returns how long to wait before the next look.
-async fn make_one(context: &Arc<Context>, ring: &KeyRing, cutoff: &mut Option<Timestamp>) -> Duration {
+async fn make_one(context: &Arc<Context>, ring: &KeySet, cutoff: &mut Option<Timestamp>) -> Duration {
     if !context.leadership.leads() {
         // The leader makes it, and the watch brings it.
         return RETRY;

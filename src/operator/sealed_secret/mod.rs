@@ -26,9 +26,12 @@ use crate::pure::sealed::{Hints, UnsealError, Unsealed};
 mod http;
 mod keys;
 mod metrics;
+mod ring;
+mod ring_metrics;
 
-use keys::KeyRing;
+use keys::KeySet;
 use metrics::SealedMetrics;
+use ring_metrics::RingMetrics;
 
 const KIND: &str = "SealedSecret";
 
@@ -41,7 +44,7 @@ struct Sealed {
     driver: Arc<Driver>,
     /// One for each watch: all namespaces, or one by one.
     stores: Vec<(Option<String>, Arc<Store<SealedSecret>>)>,
-    keys: Arc<KeyRing>,
+    keys: Arc<KeySet>,
     hints: RwLock<Hints>,
     /// Version of each Secret after our last look or write: a watch event about that very version is no news.
     known: Mutex<HashMap<ObjectKey, String>>,
@@ -54,7 +57,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         context: context.clone(),
         driver: Driver::new(KIND),
         stores: namespaces(context).into_iter().map(|namespace| (namespace, Arc::default())).collect(),
-        keys: Arc::new(KeyRing::new(context)),
+        keys: Arc::new(KeySet::new(context)),
         hints: RwLock::default(),
         known: Mutex::default(),
         metrics: SealedMetrics::register(&context.metrics),
@@ -95,6 +98,7 @@ fn tasks(sealed: &Arc<Sealed>) -> Vec<BoxFuture<'static, ()>> {
         Box::pin(keys::watch_keys(context.clone(), sealed.keys.clone())),
         Box::pin(keys::maintain(context.clone(), sealed.keys.clone())),
         Box::pin(requeue_on_new_keys(sealed.clone())),
+        Box::pin(ring::keep(sealed.clone(), RingMetrics::register(&context.metrics))),
     ];
     for (namespace, store) in &sealed.stores {
         tasks.push(Box::pin(watch_objects(sealed.clone(), namespace.clone(), store.clone())));

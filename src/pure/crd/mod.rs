@@ -4,6 +4,7 @@
 
 pub mod encrypted_source;
 pub mod external_secret;
+pub mod key_ring;
 pub mod sealed_secret;
 pub mod secret_store;
 
@@ -22,6 +23,7 @@ pub fn all() -> BTreeMap<&'static str, CustomResourceDefinition> {
         ("external-secrets.io_externalsecrets.yaml", external_secret::crd()),
         ("external-secrets.io_secretstores.yaml", secret_store::namespaced()),
         ("latchwork.dev_encryptedsources.yaml", encrypted_source::EncryptedSource::crd()),
+        ("latchwork.dev_keyrings.yaml", key_ring::KeyRing::crd()),
     ])
 }
 

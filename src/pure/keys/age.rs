@@ -131,6 +131,27 @@ impl Identities {
         self.known.iter().filter_map(|known| known.public.as_deref()).collect()
     }
 
+    /// Opens a whole age file, armoured or not, of at most `max` bytes.
+    pub fn open(&self, file: &[u8], max: usize) -> Unwrapped {
+        if self.known.is_empty() {
+            return Err(KeyError::NoIdentity);
+        }
+        if file.len() > max {
+            return Err(KeyError::Damaged);
+        }
+        let decryptor = Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|_| KeyError::Damaged)?;
+        let mut stream =
+            match decryptor.decrypt(self.known.iter().map(|known| &*known.identity as &dyn ::age::Identity)) {
+                Ok(stream) => stream,
+                Err(::age::DecryptError::NoMatchingKeys) => return Err(KeyError::NoMatch { tried: self.known.len() }),
+                Err(_) => return Err(KeyError::Damaged),
+            };
+        // What was encrypted is never longer than its file, so this does not grow and leaves no copy behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(file.len()));
+        stream.read_to_end(&mut bytes).map_err(|_| KeyError::Damaged)?;
+        Ok(Plaintext::new(std::mem::take(&mut *bytes)))
+    }
+
     /// Unwraps `enc`, an armoured age file made for `recipient`. The identity of that recipient is tried first.
     pub fn unwrap(&self, recipient: &str, enc: &str) -> Unwrapped {
         if self.known.is_empty() {
@@ -237,15 +258,34 @@ impl Recipient {
     }
 
     fn encrypt(&self, secret: &[u8]) -> Option<String> {
-        let encryptor = Encryptor::with_recipients(std::iter::once(&*self.key as &dyn ::age::Recipient)).ok()?;
-        let mut out = Vec::new();
-        let armour = ArmoredWriter::wrap_output(&mut out, Format::AsciiArmor).ok()?;
-        let mut writer = encryptor.wrap_output(armour).ok()?;
-        writer.write_all(secret).ok()?;
-        writer.finish().ok()?.finish().ok()?;
-        let text = String::from_utf8(out).ok()?.replace("\r\n", "\n");
-        Some(if text.ends_with('\n') { text } else { text + "\n" })
+        armoured(std::iter::once(&*self.key as &dyn ::age::Recipient), secret)
     }
+
+    /// The text that it was read from.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// Encrypts a whole file to all of `recipients`, armoured, with a final line break.
+///
+/// # Errors
+/// No recipient, or post-quantum ones beside others, which age does not mix.
+pub fn seal(recipients: &[Recipient], content: &Plaintext) -> Result<String, RecipientError> {
+    let keys = recipients.iter().map(|recipient| &*recipient.key as &dyn ::age::Recipient);
+    let all = || recipients.iter().map(Recipient::text).collect::<Vec<_>>().join(", ");
+    armoured(keys, content.expose()).ok_or_else(|| RecipientError::Wrap { text: all() })
+}
+
+fn armoured<'a>(recipients: impl Iterator<Item = &'a dyn ::age::Recipient>, secret: &[u8]) -> Option<String> {
+    let encryptor = Encryptor::with_recipients(recipients).ok()?;
+    let mut out = Vec::new();
+    let armour = ArmoredWriter::wrap_output(&mut out, Format::AsciiArmor).ok()?;
+    let mut writer = encryptor.wrap_output(armour).ok()?;
+    writer.write_all(secret).ok()?;
+    writer.finish().ok()?.finish().ok()?;
+    let text = String::from_utf8(out).ok()?.replace("\r\n", "\n");
+    Some(if text.ends_with('\n') { text } else { text + "\n" })
 }
 
 #[cfg(test)]
@@ -256,6 +296,23 @@ mod tests {
         use ::age::secrecy::ExposeSecret as _;
         let key = x25519::Identity::generate();
         (key.to_string().expose_secret().to_owned(), key.to_public().to_string())
+    }
+
+    #[test]
+    fn a_whole_file_opens_for_each_recipient_and_for_nobody_else() {
+        let [(first, one), (second, two), (other, _)] = [identity(), identity(), identity()];
+        let recipients = [&one, &two].map(|text| Recipient::parse(text).expect("parses"));
+        let content = Plaintext::new(vec![5; 100_000]);
+        let file = seal(&recipients, &content).expect("seals");
+        for secret in [&first, &second] {
+            let known = Identities::parse(secret, "test").expect("parses");
+            assert!(known.open(file.as_bytes(), 1 << 20).is_ok_and(|opened| opened.same_as(&content)));
+            assert_eq!(known.open(file.as_bytes(), 1000).err(), Some(KeyError::Damaged));
+            assert_eq!(known.open(b"no age file", 1000).err(), Some(KeyError::Damaged));
+        }
+        let known = Identities::parse(&other, "test").expect("parses");
+        assert_eq!(known.open(file.as_bytes(), 1 << 20).err(), Some(KeyError::NoMatch { tried: 1 }));
+        assert!(seal(&[], &content).is_err());
     }
 
     #[test]

@@ -43,6 +43,11 @@ pub struct KeySecret {
 }
 
 impl KeySecret {
+    /// A key Secret that comes back out of a backup, under its own name.
+    pub(super) fn restored(namespace: &str, manifest: Zeroizing<Vec<u8>>) -> Self {
+        Self { namespace: namespace.into(), manifest }
+    }
+
     /// Where it belongs.
     pub fn namespace(&self) -> &str {
         &self.namespace

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::FromDer as _;
 
+use super::backup::{self, BackupMarks};
 use super::pem;
 use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::{Explain, Retry};
@@ -24,6 +25,12 @@ pub type KeyFingerprint = Arc<str>;
 
 /// Value of the sealing-key label for a key in use.
 pub const ACTIVE: &str = "active";
+
+/// Value of the sealing-key label for a key that nothing needs any more.
+pub const RETIRED: &str = "retired";
+
+/// Value of the sealing-key label for a key that somebody else may have.
+pub const COMPROMISED: &str = "compromised";
 
 /// Key material that cannot be used. Names the key, never a byte of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -74,6 +81,7 @@ pub struct Certificate {
     pem: String,
     not_before: Timestamp,
     not_after: Timestamp,
+    common_name: String,
     public: OaepPublicEncryptingKey,
     fingerprint: KeyFingerprint,
 }
@@ -91,11 +99,13 @@ impl Certificate {
     fn from_der(der: &[u8]) -> Option<Self> {
         let (_, certificate) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
         let validity = certificate.validity();
+        let common_name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         let public = PublicEncryptingKey::from_der(certificate.public_key().raw).ok()?;
         Some(Self {
             pem: pem::encode("CERTIFICATE", der),
             not_before: Timestamp::from_second(validity.not_before.timestamp()).ok()?,
             not_after: Timestamp::from_second(validity.not_after.timestamp()).ok()?,
+            common_name: common_name.unwrap_or_default().to_owned(),
             fingerprint: fingerprint(&public)?,
             public: OaepPublicEncryptingKey::new(public).ok()?,
         })
@@ -114,6 +124,11 @@ impl Certificate {
     /// End of its validity.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
+    }
+
+    /// Common name of its subject; empty without one, which is usual.
+    pub fn common_name(&self) -> &str {
+        &self.common_name
     }
 
     /// The key to seal with.
@@ -171,6 +186,7 @@ pub struct SealingKey {
     private: OaepPrivateDecryptingKey,
     fingerprint: KeyFingerprint,
     certificate: Option<Certificate>,
+    backups: BackupMarks,
 }
 
 impl SealingKey {
@@ -193,7 +209,8 @@ impl SealingKey {
             }
             Some(Ok(certificate)) => (Some(certificate), None),
         };
-        Ok((Self { name: key(), state, created, private, fingerprint, certificate }, problem))
+        let backups = BackupMarks::default();
+        Ok((Self { name: key(), state, created, private, fingerprint, certificate, backups }, problem))
     }
 
     /// Reads a key Secret: `tls.key`, `tls.crt`, and the state from its label. A Secret without the label is active only
@@ -205,8 +222,10 @@ impl SealingKey {
             None => KeyState::from_label(""),
         };
         let entry = |name: &str| secret.data.get(name).map(Plaintext::expose);
-        let created = secret.created.as_deref().and_then(|text| text.parse().ok());
-        Self::parse(&secret.name, entry("tls.key").unwrap_or_default(), entry("tls.crt"), state, created)
+        let (key, cert) = (entry("tls.key").unwrap_or_default(), entry("tls.crt"));
+        let (mut key, problem) = Self::parse(&secret.name, key, cert, state, backup::created(secret))?;
+        key.backups = BackupMarks::of(&secret.annotations);
+        Ok((key, problem))
     }
 
     /// Name of the Secret or file that it came from.
@@ -219,7 +238,7 @@ impl SealingKey {
         &self.state
     }
 
-    /// When its Secret was created.
+    /// When its Secret was first created.
     pub fn created(&self) -> Option<Timestamp> {
         self.created
     }
@@ -232,6 +251,16 @@ impl SealingKey {
     /// Its certificate, if a usable one is known.
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
+    }
+
+    /// Which backups it stands in, as its Secret says.
+    pub fn backups(&self) -> &BackupMarks {
+        &self.backups
+    }
+
+    /// Size of its modulus.
+    pub fn bits(&self) -> usize {
+        self.private.key_size_bytes() * 8
     }
 
     /// Its private half.

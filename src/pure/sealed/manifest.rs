@@ -33,6 +33,24 @@ pub fn read_all(text: &[u8]) -> Result<Vec<SealedSecret>, ManifestError> {
     documents(text)?.into_iter().map(typed).collect()
 }
 
+/// A SealedSecret of a file, or why it cannot be read, with the number of its document from 1.
+pub type Numbered = (usize, Result<SealedSecret, ManifestError>);
+
+/// Reads the SealedSecrets among the documents of a file, those inside a List, too; other objects are passed over.
+pub fn find(text: &[u8]) -> Result<Vec<Numbered>, ManifestError> {
+    let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
+    let mut found = vec![];
+    for (index, mut document) in documents(text)?.into_iter().enumerate() {
+        let items = match document.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            _ => vec![document],
+        };
+        let sealed = items.into_iter().filter(|item| item.get("kind").is_some_and(|kind| kind == "SealedSecret"));
+        found.extend(sealed.map(|item| (index + 1, typed(item))));
+    }
+    Ok(found)
+}
+
 fn typed(value: Value) -> Result<SealedSecret, ManifestError> {
     let word = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     if (word("apiVersion"), word("kind")) != ("bitnami.com/v1alpha1", "SealedSecret") {
@@ -64,6 +82,21 @@ fn documents(text: &str) -> Result<Vec<Value>, ManifestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sealed_secrets_are_found_among_others() {
+        let sealed =
+            "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: NAME}\nspec: {encryptedData: {}}\n";
+        let text = format!(
+            "kind: Secret\n---\n{}---\nkind: List\nitems:\n- {{kind: Other}}\n- {{apiVersion: x, kind: SealedSecret}}\n",
+            sealed.replace("NAME", "a")
+        );
+        let found = find(text.as_bytes()).expect("reads");
+        assert_eq!(found.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(found[0].1.as_ref().ok().and_then(|object| object.metadata.name.as_deref()), Some("a"));
+        assert!(matches!(found[1].1, Err(ManifestError::Kind(_))));
+        assert!(find(b"{{ template }}").is_err());
+    }
 
     #[test]
     fn exactly_one_sealed_secret_is_read() {

@@ -4,11 +4,13 @@
 //! - [`pem`], [`keys`]: the sealing keys of a cluster; [`generate`]: a new one.
 //! - [`manifest`], [`legacy`], [`render`], [`diagnose`], [`unseal`]: a whole object, and why it did not open.
 //! - [`decide`]: what to do about its Secret, and what to say afterwards; [`inventory`]: which key opens what.
+//! - [`ring`]: the state of each key, and what may be retired; [`backup`]: the keys as they leave a cluster and come back.
 //! - [`seal`]: a Secret sealed as kubeseal does; [`reseal`]: an object sealed to another key; [`rekey`]: single values of a
 //!   file sealed to another key; [`rate`]: the limit of the HTTP endpoints.
 //!
 //! Sources of the format: the public behaviour of Sealed Secrets v0.36 to v0.40 (docs/compat/sealed-secrets.md).
 
+pub mod backup;
 pub mod blob;
 pub mod decide;
 pub mod diagnose;
@@ -23,6 +25,7 @@ pub mod rate;
 pub mod rekey;
 pub mod render;
 pub mod reseal;
+pub mod ring;
 pub mod scope;
 pub mod seal;
 pub mod unseal;
