@@ -6,3 +6,5 @@ mod kubeseal;
 mod rekey;
 mod render;
 mod sops;
+mod sops_matrix;
+mod sops_values;

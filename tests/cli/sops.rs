@@ -24,11 +24,11 @@ const SELECTORS: [&[&str]; 8] = [
     &["--unencrypted-comment-regex", "sops:mark"],
 ];
 
-fn vectors() -> PathBuf {
+pub(super) fn vectors() -> PathBuf {
     tools::repository().join("tests/vectors/sops")
 }
 
-fn prepared(mut command: Command, arguments: &[&str]) -> Command {
+pub(super) fn prepared(mut command: Command, arguments: &[&str]) -> Command {
     command.args(arguments).env("SOPS_AGE_KEY_FILE", vectors().join("keys.txt")).env("HOME", scratch::dir("home"));
     for name in ["XDG_CONFIG_HOME", "SOPS_AGE_KEY", "SOPS_CONFIG", "SOPS_AGE_RECIPIENTS", "SOPS_EDITOR", "EDITOR"] {
         command.env_remove(name);
@@ -37,12 +37,12 @@ fn prepared(mut command: Command, arguments: &[&str]) -> Command {
     command
 }
 
-fn theirs(arguments: &[&str]) -> Command {
+pub(super) fn theirs(arguments: &[&str]) -> Command {
     prepared(process::command(tools::path("sops")), arguments)
 }
 
 /// The program under the name `sops`, as a user's script calls it.
-fn ours(arguments: &[&str]) -> Command {
+pub(super) fn ours(arguments: &[&str]) -> Command {
     let link = scratch::dir("bin").join("sops");
     symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
     prepared(process::command(link), arguments)
@@ -52,13 +52,13 @@ type Program = fn(&[&str]) -> Command;
 const BOTH: [(&str, Program); 2] = [("sops", theirs), ("latchwork", ours)];
 
 /// Recipients of the three identities of `keys.txt`.
-fn recipients() -> Vec<String> {
+pub(super) fn recipients() -> Vec<String> {
     let mut convert = process::command(tools::path("age-keygen"));
     convert.arg("-y").arg(vectors().join("keys.txt"));
     run_ok(convert, b"").lines().map(str::to_owned).collect()
 }
 
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -67,7 +67,7 @@ fn format_of(name: &str) -> Format {
 }
 
 /// Types and values in document order.
-fn values(bytes: &[u8], format: Format) -> Vec<String> {
+pub(super) fn values(bytes: &[u8], format: Format) -> Vec<String> {
     fn walk(items: &[Item], path: &str, out: &mut Vec<String>) {
         for item in items {
             let (path, node) = match item {
@@ -133,7 +133,7 @@ fn both_ways(encrypt: Program, decrypt: Program, label: &str) {
     }
 }
 
-fn run_raw(mut command: Command, input: &[u8]) -> Vec<u8> {
+pub(super) fn run_raw(mut command: Command, input: &[u8]) -> Vec<u8> {
     use std::io::Write as _;
     use std::process::Stdio;
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

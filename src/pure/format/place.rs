@@ -88,6 +88,10 @@ pub fn set(tree: &Tree, path: &[Step], value: Node) -> Result<Plaintext, PathErr
     let source = tree.source.expose();
     let branch = tree.branches.first().ok_or(PathError::Missing)?;
     refuse_aliases(tree, path)?;
+    // The same value in other quotes is no change.
+    if find(&tree.branches, path).is_ok_and(|node| same_scalar(&node.value, &value.value)) {
+        return Ok(tree.source.duplicate());
+    }
     let editor = Editor { tree, source, branch };
     let edit = editor.set(path, value)?;
     Ok(splice::apply(source, 0..source.len(), vec![edit]))
@@ -122,9 +126,10 @@ pub fn unset(tree: &Tree, path: &[Step]) -> Result<Plaintext, PathError> {
     let only = items.iter().filter(|item| !matches!(item, Item::Comment(_))).count() == 1;
     let line = line_start(source, item.start());
     let first_on_line = source.get(line..item.start()).unwrap_or_default().iter().all(|byte| b" \t".contains(byte));
-    let (span, text) = if flow || !matches!(tree.format, Format::Yaml) {
-        let in_lines = !flow && !matches!(tree.format, Format::Json);
-        (splice::removal(source, items, at, end, !in_lines), "")
+    let (span, text) = if flow || tree.format == Format::Json {
+        (splice::removal(source, items, at, end, true), "")
+    } else if tree.format != Format::Yaml {
+        (line..line_end(source, item.end()), "")
     } else if only {
         // An empty block collection would read as null.
         (item.start()..item.end(), if map { "{}" } else { "[]" })
@@ -137,6 +142,17 @@ pub fn unset(tree: &Tree, path: &[Step]) -> Result<Plaintext, PathError> {
     };
     let edit = Edit { span, text: Plaintext::copy_of(text.as_bytes()) };
     Ok(splice::apply(source, 0..source.len(), vec![edit]))
+}
+
+fn same_scalar(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Scalar(Scalar::Text(left)), Value::Scalar(Scalar::Text(right))) => left.same_as(right),
+        (Value::Scalar(Scalar::Int(left)), Value::Scalar(Scalar::Int(right))) => left == right,
+        (Value::Scalar(Scalar::Float(left)), Value::Scalar(Scalar::Float(right))) => left == right,
+        (Value::Scalar(Scalar::Bool(left)), Value::Scalar(Scalar::Bool(right))) => left == right,
+        (Value::Scalar(Scalar::Null), Value::Scalar(Scalar::Null)) => true,
+        _ => false,
+    }
 }
 
 /// What stands under an alias has no bytes of its own to change.
@@ -406,6 +422,7 @@ mod tests {
             ("a: {b: 1, c: 2}\n", Yaml, r#"["a"]["c"]"#, "a: {b: 1}\n"),
             ("{\"a\": 1, \"b\": 2}", Json, r#"["a"]"#, "{\"b\": 2}"),
             ("A=1\nB=2\n", Dotenv, r#"["A"]"#, "B=2\n"),
+            ("[s]\na = 1 ; c\n\n[t]\nb = 2\n", Format::Ini, r#"["s"]["a"]"#, "[s]\n\n[t]\nb = 2\n"),
         ] {
             assert_eq!(run(text, format, path, None).as_deref(), Ok(expected), "{text:?} {path}");
         }

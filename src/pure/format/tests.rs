@@ -109,10 +109,10 @@ fn removal_leaves_the_rest_alone() {
 
 #[test]
 fn tags_outside_the_core_schema_are_types_too() {
-    let text = "? a\n: !!binary aGk=\nb: !!timestamp \"2024-01-01\"\nc: !own 1\n";
+    let text = "? a\n: !!binary aGk=\nb: !!timestamp \"2024-01-01\"\nc: !own 1\nd: ! 1\n";
     let tree = parse(text.as_bytes(), Format::Yaml).expect("parses");
     let json = emit(&tree.branches, Format::Json).expect("prints");
-    let expected = "{\n\t\"a\": \"hi\",\n\t\"b\": \"2024-01-01T00:00:00Z\",\n\t\"c\": 1\n}\n";
+    let expected = "{\n\t\"a\": \"hi\",\n\t\"b\": \"2024-01-01T00:00:00Z\",\n\t\"c\": \"1\",\n\t\"d\": 1\n}\n";
     assert_eq!(json.expose_str(), Some(expected));
     let Some(Item::Entry(first)) = tree.branches[0].items.first() else { panic!("an entry") };
     assert_eq!(first.value.layout.indent, 0, "the column of an explicit key is that of its mark");

@@ -15,6 +15,7 @@
 
 mod block;
 mod cipher;
+mod edit;
 mod error;
 mod merge;
 mod metadata;
@@ -29,6 +30,7 @@ mod unlock;
 mod value;
 mod walk;
 
+pub use edit::Edit;
 pub use error::{KeyReport, SopsError, Tried, WrapFailure};
 pub use merge::{MergeError, MergedFile, merge};
 pub use metadata::Metadata;

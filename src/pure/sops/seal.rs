@@ -1,9 +1,6 @@
 //! Sealing: a plain file becomes a SOPS file in which only the selected values are ciphertext and everything else stays
 //! byte for byte; and the changes of sealed files that need no new look at the values.
 
-use std::collections::HashMap;
-
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::block;
@@ -17,6 +14,10 @@ use super::{Document, carrier, check, value};
 use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Scalar, Tree, Value, splice};
 use crate::pure::keys::{DATA_KEY_BYTES, DataKey, KeyError, KeyRef, LocalKeys, Wrapped, WrappedKey, shamir};
 use crate::pure::secret::Plaintext;
+
+mod known;
+
+use known::{Known, Seen};
 
 /// The version that files of ours claim: the newest whose layout they follow.
 pub const CLAIMED_VERSION: &str = "3.13.3";
@@ -133,11 +134,9 @@ pub(super) fn reseal_as(
     let same_block = metadata == document.metadata;
     metadata.last_modified = now.to_owned();
     let cipher = Cipher::new(opened.data_key());
-    let mut known = remember(document, &cipher)?;
+    let mut known = Known::of(document, &cipher, plain)?;
     for other in others.iter().filter(|other| super::merge::same_data_key(opened, other)) {
-        for (digest, seen) in remember(other.document(), &cipher)? {
-            known.entry(digest).or_insert(seen);
-        }
+        known.add(other.document(), &cipher)?;
     }
     let mut sealer = Sealer::new(&cipher, &metadata, random);
     sealer.known = known;
@@ -274,25 +273,6 @@ pub(super) fn wrap_groups(
     Ok((wrapped, threshold))
 }
 
-/// Digest of (additional data, type, plaintext) to the ciphertexts seen for it, in document order.
-type Known = HashMap<[u8; 32], Vec<Seen>>;
-
-/// A ciphertext of the old file.
-struct Seen {
-    text: String,
-    /// It is a comment that was written as an element of its list.
-    element: bool,
-}
-
-fn digest(aad: &str, kind: &str, plaintext: &[u8]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in [aad.as_bytes(), kind.as_bytes(), plaintext] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
-}
-
 struct Sealer<'s> {
     cipher: &'s Cipher,
     mac: Mac,
@@ -304,16 +284,12 @@ struct Sealer<'s> {
 impl<'s> Sealer<'s> {
     fn new(cipher: &'s Cipher, metadata: &Metadata, random: Random<'s>) -> Self {
         let mac = Mac::new(metadata.mac_only_encrypted);
-        Self { cipher, mac, selector: metadata.selector.clone(), random, known: Known::new() }
+        Self { cipher, mac, selector: metadata.selector.clone(), random, known: Known::default() }
     }
 
     fn encrypt(&mut self, bytes: &[u8], kind: &str, aad: &str) -> Result<Seen, SopsError> {
-        // A float without a fraction is printed as an integer and hashes the same: it stays the float that it was.
-        for kind in [kind, if kind == "int" { "float" } else { kind }] {
-            let known = self.known.get_mut(&digest(aad, kind, bytes)).filter(|texts| !texts.is_empty());
-            if let Some(texts) = known {
-                return Ok(texts.remove(0));
-            }
+        if let Some(seen) = self.known.take(aad, kind, bytes) {
+            return Ok(seen);
         }
         let mut nonce = [0; NONCE_BYTES];
         (self.random)(&mut nonce);
@@ -402,54 +378,6 @@ impl Visit for Rotator<'_> {
         }
         Ok(None)
     }
-}
-
-/// Which ciphertext each plaintext of the file had.
-fn remember(document: &Document, cipher: &Cipher) -> Result<Known, SopsError> {
-    struct Reader<'c> {
-        cipher: &'c Cipher,
-        known: Known,
-    }
-    impl Reader<'_> {
-        fn note(&mut self, text: &[u8], aad: &str, scalar: bool) -> Option<bool> {
-            let (bytes, kind) = match self.cipher.open_text(text, aad) {
-                Ok(opened) => opened,
-                Err(error) => return (error == CipherError::NotEncrypted).then_some(false),
-            };
-            let whole = String::from_utf8_lossy(text);
-            let whole = whole.rsplit_once(']').map(|(body, _)| format!("{body}]"))?;
-            self.known
-                .entry(digest(aad, &kind, bytes.expose()))
-                .or_default()
-                .push(Seen { text: whole, element: scalar && kind == "comment" });
-            Some(true)
-        }
-    }
-    impl Visit for Reader<'_> {
-        fn scalar(&mut self, scalar: &Scalar, place: &Place<'_>) -> Result<Leaf, SopsError> {
-            if let (true, Scalar::Text(text)) = (place.encrypted, scalar) {
-                self.note(text.expose(), &place.aad(), true);
-            }
-            Ok(Leaf::Same)
-        }
-
-        fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
-            if !place.encrypted {
-                return Ok(None);
-            }
-            let text = comment.text.expose().trim_ascii_start();
-            for aad in place.comment_aads() {
-                if self.note(text, &aad, false).is_some() {
-                    break;
-                }
-            }
-            Ok(None)
-        }
-    }
-    let mut reader = Reader { cipher, known: Known::new() };
-    let tree = &document.tree;
-    walk(&tree.branches, tree.source.expose(), tree.format, &document.metadata.selector, &mut reader)?;
-    Ok(reader.known)
 }
 
 /// The sealed file: spliced into the source when the format stays, printed otherwise.

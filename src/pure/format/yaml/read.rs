@@ -248,9 +248,11 @@ impl<'s> Reader<'s> {
         // The namespace, not the core schema alone: `!!binary` and `!!timestamp` are types, too.
         let scalar = match tag.map(|tag| tag.suffix_in_namespace("tag:yaml.org,2002:")) {
             None if plain => Some(resolve::resolve_plain(text)),
-            Some(Some(name)) => resolve::resolve_tagged(&name, text, plain),
-            // "!" alone and unknown tags: yaml.v3 keeps the text's own type.
-            Some(None) if plain => Some(resolve::resolve_plain(text)),
+            Some(Some(name)) => resolve::resolve_tagged(&name, text),
+            // yaml.v3 takes every unknown tag for text, but not "!" alone.
+            Some(None) if plain && tag.is_some_and(|tag| matches!(tag.parts(), ("", "!") | ("!", ""))) => {
+                Some(resolve::resolve_plain(text))
+            }
             _ => Some(Scalar::Text(Plaintext::copy_of(text.as_bytes()))),
         };
         scalar.ok_or_else(|| self.error(at, "the value does not fit its tag"))
@@ -293,9 +295,11 @@ impl<'s> Reader<'s> {
         if let Some(mark) = mark {
             return self.column(mark);
         }
-        let properties = self.skip(b" \t\r\n:?").filter(|at| {
-            let between = self.text.get(*at..found.range.start).unwrap_or_default();
-            between.starts_with(['&', '!']) && !between.contains('\n')
+        // Those on the key's own line: a line before holds the properties of the map.
+        let properties = self.skip(b" \t\r\n:?").and_then(|at| {
+            let between = self.text.get(at..found.range.start)?;
+            let own = between.rsplit('\n').next()?.trim_start_matches([' ', '\t']);
+            own.starts_with(['&', '!']).then_some(found.range.start - own.len())
         });
         properties.map_or(found.column, |at| self.column(at))
     }

@@ -24,9 +24,8 @@ pub fn resolve_plain(text: &str) -> Scalar {
 }
 
 /// Resolves a scalar with an explicit core tag (`str`, `int`, `float`, `bool`, `null`, `timestamp`, `binary`). `None`
-/// when the text does not fit the tag. Unknown tags are dropped, as yaml.v3 drops them.
-pub(super) fn resolve_tagged(tag: &str, text: &str, plain: bool) -> Option<Scalar> {
-    let resolved = || if plain { resolve_plain(text) } else { as_text(text) };
+/// when the text does not fit the tag. Every other tag makes it text, as in yaml.v3.
+pub(super) fn resolve_tagged(tag: &str, text: &str) -> Option<Scalar> {
     match (tag, resolve_plain(text)) {
         ("str", _) => Some(as_text(text)),
         ("binary", _) => decode_binary(text),
@@ -38,7 +37,7 @@ pub(super) fn resolve_tagged(tag: &str, text: &str, plain: bool) -> Option<Scala
         ("null", Scalar::Null) => Some(Scalar::Null),
         ("timestamp", Scalar::Time(value)) => Some(Scalar::Time(value)),
         ("int" | "float" | "bool" | "null" | "timestamp", _) => None,
-        _ => Some(resolved()),
+        _ => Some(as_text(text)),
     }
 }
 
@@ -164,9 +163,9 @@ mod tests {
             ("binary", "aGk=\n", Some("text")),
             ("binary", "aG k=", None),
             ("binary", "???", None),
-            ("custom", "1", Some("int 1")),
+            ("custom", "1", Some("text")),
         ] {
-            assert_eq!(resolve_tagged(tag, text, true).as_ref().map(type_of).as_deref(), expected, "{tag} {text}");
+            assert_eq!(resolve_tagged(tag, text).as_ref().map(type_of).as_deref(), expected, "{tag} {text}");
         }
     }
 }

@@ -7,6 +7,8 @@ use crate::pure::keys::age::Identities;
 use crate::pure::keys::{DataKey, KeyRef, Wrapped};
 use crate::pure::secret::Plaintext;
 
+mod corpus;
+
 const NOW: &str = "2026-01-02T03:04:05Z";
 
 /// Not random, but never the same twice: enough for tests.
@@ -269,6 +271,14 @@ mod properties {
                 Err(_) => {}
             }
         }
+    }
+}
+
+#[test]
+fn properties_of_a_map_and_of_its_first_key_stand_apart() {
+    for text in ["!!str \n&x a: ", "!!str \n!!str a: 1\n", "&m\n&x a: 1\n", "a: &m\n  &x b: 1\n"] {
+        let sealed = seal_text(text, Format::Yaml, &plan(None)).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        assert!(sealed.contains("\nsops:\n"), "{sealed}");
     }
 }
 

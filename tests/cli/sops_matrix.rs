@@ -1,0 +1,218 @@
+//! Everything that `latchwork sops` writes, opened by the real sops of today and by an older one: the plain files of
+//! `tests/vectors/sops/matrix`, every selector, kind of MAC and kind of key, through every verb that changes a file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use latchwork::pure::format::Format;
+
+use super::sops::{ours, prepared, recipients, run_raw, text, theirs, values, vectors};
+use crate::rig::{process, scratch, tools};
+
+const SELECTORS: [&str; 7] = [
+    "",
+    ", encrypted_suffix: password",
+    ", unencrypted_suffix: _plain",
+    ", encrypted_regex: '^(password|API_KEY|api_.*|list)$'",
+    ", unencrypted_regex: '^(kind|apiVersion|metadata|global|URL_.*)$'",
+    ", encrypted_comment_regex: mark",
+    ", unencrypted_comment_regex: mark",
+];
+
+/// A plain file, where `set` adds a value, and what the editor changes.
+struct Plain {
+    file: &'static str,
+    index: &'static str,
+    edit: Option<(&'static str, &'static str)>,
+}
+
+const fn plain(file: &'static str, index: &'static str, edit: Option<(&'static str, &'static str)>) -> Plain {
+    Plain { file, index, edit }
+}
+
+const MANIFESTS: [Plain; 5] = [
+    plain("manifest.yaml", r#"["added"]"#, Some(("s3cr3t", "edited"))),
+    plain("stream.yaml", r#"["added"]"#, Some(("Three", "edited"))),
+    plain("manifest.json", r#"["added"]"#, Some(("empty name", "edited"))),
+    plain("manifest.env", r#"["added"]"#, Some(("secret value", "edited"))),
+    plain("manifest.ini", r#"["database"]["added"]"#, Some(("secret", "edited"))),
+];
+
+const ODD: [Plain; 9] = [
+    plain("odd.yaml", r#"["added"]"#, None),
+    plain("times.yaml", r#"["added"]"#, None),
+    plain("deep.yaml", r#"["added"]"#, None),
+    plain("crlf.yaml", r#"["added"]"#, Some(("one", "edited"))),
+    plain("cut.yaml", r#"["added"]"#, None),
+    plain("cut.json", r#"["added"]"#, None),
+    plain("big.json", r#"["added"]"#, None),
+    plain("crlf.env", r#"["added"]"#, None),
+    plain("cut.ini", r#"["a"]["added"]"#, None),
+];
+
+const BINARY: [Plain; 3] = [plain("text.bin", "", None), plain("nul.bin", "", None), plain("empty.bin", "", None)];
+
+/// One file on its way.
+struct Work {
+    plain: &'static Plain,
+    rule: String,
+    identity: Option<PathBuf>,
+}
+
+/// Kinds of keys, in turns: which key wraps has nothing to do with what is wrapped.
+fn keys() -> Vec<(String, Option<PathBuf>)> {
+    let known = recipients();
+    let public = |name: &str| {
+        let line = fs::read_to_string(vectors().join(name)).expect("readable");
+        line.split(' ').take(2).collect::<Vec<_>>().join(" ").trim().to_owned()
+    };
+    let groups = format!(
+        "shamir_threshold: 2, key_groups: [{{age: ['{}']}}, {{age: ['{}', '{}']}}]",
+        known[0], known[1], known[2]
+    );
+    vec![
+        (format!("age: '{}'", known[0]), None),
+        (format!("age: '{}'", public("key-ed25519.pub")), Some(vectors().join("key-ed25519"))),
+        (groups, None),
+        (format!("age: '{}'", public("key-rsa.pub")), Some(vectors().join("key-rsa"))),
+    ]
+}
+
+fn work() -> Vec<Work> {
+    let keys = keys();
+    let mut turns = keys.iter().cycle();
+    let mut all = Vec::new();
+    let mut add = |plain: &'static Plain, selector: &str, only: bool| {
+        let (key, identity) = turns.next().expect("a cycle");
+        let mac = if only { ", mac_only_encrypted: true" } else { "" };
+        all.push(Work { plain, rule: format!("{key}{selector}{mac}"), identity: identity.clone() });
+    };
+    for plain in &MANIFESTS {
+        for selector in SELECTORS.iter().filter(|it| !(it.contains("comment") && plain.file.ends_with("json"))) {
+            add(plain, selector, false);
+            add(plain, selector, true);
+        }
+    }
+    for plain in &ODD {
+        add(plain, SELECTORS[0], false);
+        // Before 3.13.2 a clear integer of JSON beyond 53 bits was another number.
+        if plain.file != "big.json" {
+            add(plain, ", encrypted_regex: 'password|strings'", true);
+        }
+    }
+    BINARY.iter().for_each(|plain| add(plain, SELECTORS[0], false));
+    all
+}
+
+/// The version that many machines still have.
+fn older(arguments: &[&str]) -> Command {
+    prepared(process::command(tools::path("sops-3.12.2")), arguments)
+}
+
+/// What the real programs read in a file, after each step.
+struct Check<'w> {
+    work: &'w Work,
+    file: PathBuf,
+    format: Format,
+}
+
+impl Check<'_> {
+    fn run(&self, mut command: Command) -> Vec<u8> {
+        if let Some(identity) = &self.work.identity {
+            command.env("SOPS_AGE_SSH_PRIVATE_KEY_FILE", identity);
+        }
+        run_raw(command, b"")
+    }
+
+    fn change(&self, arguments: &[&str]) {
+        let path = text(&self.file);
+        let arguments: Vec<&str> = arguments.iter().map(|it| if *it == "FILE" { &path } else { *it }).collect();
+        self.run(ours(&arguments));
+    }
+
+    fn opens(&self, step: &str, program: fn(&[&str]) -> Command, expected: &[u8]) {
+        let opened = self.run(program(&["decrypt", &text(&self.file)]));
+        let what = || format!("{} {}: {step}", self.work.plain.file, self.work.rule);
+        if self.format == Format::Binary {
+            assert_eq!(opened, expected, "{}", what());
+        } else {
+            assert_eq!(values(&opened, self.format), values(expected, self.format), "{}", what());
+        }
+    }
+
+    /// With one value more than `expected`.
+    fn opens_with_added(&self, program: fn(&[&str]) -> Command, expected: &[u8]) {
+        let opened = values(&self.run(program(&["decrypt", &text(&self.file)])), self.format);
+        let (added, rest): (Vec<_>, Vec<_>) = opened.into_iter().partition(|line| line.contains("/added "));
+        assert!(matches!(&added[..], [one] if one.ends_with("\"new value\"")), "{}: {added:?}", self.file.display());
+        assert_eq!(rest, values(expected, self.format), "{}", self.file.display());
+    }
+}
+
+fn through_every_verb(work: &Work, other_rules: &Path) {
+    let Plain { file: name, index, edit } = work.plain;
+    let mut expected = fs::read(vectors().join("matrix/plain").join(name)).expect("readable");
+    if *name == "odd.yaml" {
+        // sops itself prints this one so that no reader takes it.
+        let text = String::from_utf8(expected).expect("text");
+        expected = text.replace("  - \"\\n\\nleading breaks\"\n", "").into_bytes();
+    }
+    let file = scratch::file(name, &expected);
+    let check = Check { work, file, format: Format::of_path(name) };
+    let rules = scratch::file(".sops.yaml", format!("creation_rules:\n  - {{{}}}\n", work.rule));
+    check.change(&["--config", &text(&rules), "encrypt", "-i", "FILE"]);
+    let sealed = fs::read(&check.file).expect("readable");
+    assert!(String::from_utf8_lossy(&sealed).contains("sops"), "{name}");
+    check.opens("encrypt", theirs, &expected);
+    check.opens("encrypt", older, &expected);
+    if !index.is_empty() {
+        check.change(&["set", "FILE", index, "\"new value\""]);
+        check.opens_with_added(theirs, &expected);
+        check.change(&["unset", "FILE", index]);
+        check.opens("unset", older, &expected);
+    }
+    check.change(&["rotate", "-i", "FILE"]);
+    check.opens("rotate", theirs, &expected);
+    check.change(&["--config", &text(other_rules), "updatekeys", "-y", "FILE"]);
+    check.opens("updatekeys", older, &expected);
+    if let Some((from, to)) = edit {
+        let mut command = ours(&["edit", &text(&check.file)]);
+        command.env("EDITOR", format!("sed -i 's/{from}/{to}/'"));
+        check.run(command);
+        expected = String::from_utf8(expected).expect("text").replace(from, to).into_bytes();
+        check.opens("edit", theirs, &expected);
+        check.opens("edit", older, &expected);
+    }
+}
+
+/// Runs `one` for every item on a few threads: they wait for processes more than they compute.
+pub(super) fn side_by_side<T: Sync>(items: &[T], one: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Vec<String>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| one(item)));
+                    if let Err(panic) = ran {
+                        let text = panic.downcast_ref::<String>().cloned();
+                        failed.lock().expect("alone").push(text.unwrap_or_else(|| "a panic".into()));
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("alone");
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n\n"));
+}
+
+#[test]
+fn what_ours_writes_opens_with_sops_of_today_and_before() {
+    let other_rules = scratch::file(".sops.yaml", format!("creation_rules:\n  - {{age: '{}'}}\n", recipients()[1]));
+    let work = work();
+    assert!(work.len() > 80, "{}", work.len());
+    side_by_side(&work, |work| through_every_verb(work, &other_rules));
+}
