@@ -1,15 +1,109 @@
-//! SOPS files: parse, say who can open them, open with the MAC verified over the original bytes, emit.
+//! SOPS files: parse, say who can open them, open with the MAC verified over the original bytes, seal, edit, turn keys.
 //!
+//! This is a library of its own: `latchwork` with `default-features = false`. It does no I/O and has no global state.
+//! Bytes, keys, the time (RFC 3339 in seconds, UTC) and randomness are arguments, so every function gives the same answer
+//! for the same arguments. What it prints keeps the user's formatting byte for byte.
+//!
+//! # Open
+//! A [`Document`] holds ciphertext and public facts only: it may be cached and printed. [`Document::recipients`] says who
+//! can open it, [`rules::Config`] what `.sops.yaml` wants for it, [`key_change`] the difference.
 //! ```
 //! use latchwork::pure::{format::Format, keys::age::Identities, sops};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let bytes = include_bytes!("../../../tests/vectors/sops/default/yaml/encrypted.yaml");
-//! # let identity = include_str!("../../../tests/vectors/sops/keys.txt");
-//! let document = sops::parse(bytes, Format::Yaml)?;         // ciphertext only: may be cached and printed
-//! let identities = Identities::parse(identity, "keys.txt")?;
-//! let opened = sops::open(&document, &identities)?;         // every value authenticated, the MAC verified
-//! let plain = opened.emit(Format::Yaml)?;                   // the file as it was, without ciphertext
+//! # let keys = include_str!("../../../tests/vectors/sops/keys.txt");
+//! let document = sops::parse(bytes, Format::Yaml)?;
+//! for wrapped in document.recipients() {
+//!     println!("{} {}", wrapped.key.kind(), wrapped.key);       // age age1…
+//! }
+//! let identities = Identities::parse(keys, "keys.txt")?;
+//! let opened = sops::open(&document, &identities)?;             // every value authenticated, the MAC verified
+//! let plain = opened.emit(Format::Yaml)?;                       // the file as it was, without ciphertext
 //! # assert!(plain.expose_str().is_some_and(|text| !text.contains("ENC[")));
+//! let json = opened.emit(Format::Json)?;                        // the same values, printed anew
+//! # assert!(json.expose().starts_with(b"{"));
+//! # Ok(()) }
+//! ```
+//!
+//! # Seal, edit, turn keys
+//! ```
+//! use latchwork::pure::format::{self, Format, place};
+//! use latchwork::pure::keys::{KeyRef, age::Identities};
+//! use latchwork::pure::secret::Plaintext;
+//! use latchwork::pure::sops::{self, Edit, Plan, Selector};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let keys = include_str!("../../../tests/vectors/sops/keys.txt");
+//! # let recipient = |line| keys.lines().filter_map(|l| l.strip_prefix("# public key: ")).nth(line).unwrap_or_default();
+//! # let (first, second) = (recipient(0).to_owned(), recipient(1).to_owned());
+//! # let now = "2026-01-02T03:04:05Z";
+//! # let mut state = 1u64;
+//! # let mut random = |buffer: &mut [u8]| buffer.iter_mut().for_each(|byte| {
+//! #     state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
+//! #     *byte = (state >> 56) as u8;
+//! # });
+//! // Seal: who may open it, and what is encrypted.
+//! let mut plan = Plan::for_keys(vec![KeyRef::Age { recipient: first }]);
+//! plan.selector = Some(Selector::new("encrypted_regex", "^(data|stringData)$")?);
+//! let tree = format::parse(b"kind: Secret   # kept\nstringData:\n  password: old\n", Format::Yaml)?;
+//! let identities = Identities::parse(keys, "keys.txt")?;
+//! let mut wrap = sops::wrap_local(&identities);
+//! let sealed = sops::seal(&tree, Format::Yaml, &plan, now, &mut random, &mut wrap)?;
+//! # assert!(sealed.expose_str().is_some_and(|text| text.starts_with("kind: Secret   # kept\n")));
+//!
+//! // Edit: the bytes of these values, of the MAC and of the time change, and no others.
+//! let document = sops::parse(sealed.expose(), Format::Yaml)?;
+//! let opened = sops::open(&document, &identities)?;
+//! let mut edit = Edit::new(&opened)?;
+//! edit.set_text(r#"["stringData"]["password"]"#, Plaintext::from("new".to_owned()))?;
+//! edit.set(r#"["stringData"]["ports"]"#, place::from_json(&serde_json::json!([80, 443])))?;
+//! edit.unset(r#"["kind"]"#)?;
+//! let edited = edit.seal(now, &mut random)?;
+//!
+//! // Turn keys: the same data key for other recipients, or a new data key.
+//! let document = sops::parse(edited.expose(), Format::Yaml)?;
+//! let opened = sops::open(&document, &identities)?;
+//! let groups = vec![vec![KeyRef::Age { recipient: second }]];
+//! let rewrapped = sops::rewrap(&document, opened.data_key(), &groups, 0, now, &mut random, &mut wrap)?;
+//! let rotated = sops::rotate(&opened, &groups, 0, now, &mut random, &mut wrap)?;
+//! # for bytes in [rewrapped, rotated] {
+//! #     let document = sops::parse(bytes.expose(), Format::Yaml)?;
+//! #     assert!(sops::open(&document, &identities).is_ok());
+//! # }
+//! # Ok(()) }
+//! ```
+//!
+//! # Keys of your own
+//! What opens and wraps data keys is a trait: [`LocalKeys`](super::keys::LocalKeys) for what is asked one key at a time,
+//! [`Unlock`] with [`Unlocking`] for services that are asked at the same time.
+//! ```
+//! use latchwork::pure::{format::Format, secret::Plaintext, sops};
+//! use latchwork::pure::keys::{KeyError, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
+//!
+//! /// A service that knows one transit key.
+//! struct Transit;
+//!
+//! impl LocalKeys for Transit {
+//!     fn unwrap(&self, wrapped: &WrappedKey) -> Option<Unwrapped> {
+//!         let KeyRef::HcVault { key, .. } = &wrapped.key else { return None };     // not ours to answer
+//!         Some(Err(KeyError::Service { message: format!("{key}: the service is away") }))
+//!     }
+//!     fn wrap(&self, _: &KeyRef, _: &Plaintext) -> Option<Wrapped> {
+//!         None
+//!     }
+//! }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let bytes = include_bytes!("../../../tests/vectors/sops/default/yaml/encrypted.yaml");
+//! // Errors are closed enums: match on them. No text of theirs holds a value.
+//! match sops::open(&sops::parse(bytes, Format::Yaml)?, &Transit) {
+//!     Ok(opened) => drop(opened.emit(Format::Yaml)?),
+//!     Err(sops::SopsError::Keys(report)) => {
+//!         for tried in &report.tried {
+//!             println!("group {}: {}: {}", tried.group, tried.key, tried.error);
+//!         }
+//!     }
+//!     Err(sops::SopsError::MacMismatch) => println!("the file was changed by hand"),
+//!     Err(error) => return Err(error.into()),
+//! }
 //! # Ok(()) }
 //! ```
 
