@@ -11,8 +11,10 @@ use clap::{Parser, Subcommand};
 
 use crate::adapters::process;
 
+pub mod check;
 pub mod crds;
 mod data_keys;
+pub mod explain;
 pub mod git;
 mod key_services;
 pub mod keys;
@@ -43,6 +45,10 @@ enum Verb {
     Render(render::RenderArgs),
     /// Bring every encrypted file of a tree to the present keys: SOPS files and SealedSecrets
     Rekey(Box<rekey::RekeyArgs>),
+    /// Find secrets in clear, and encrypted files that are broken or to the wrong keys
+    Check(check::CheckArgs),
+    /// Say which rule a file has, what is encrypted in it, and who can open it
+    Explain(explain::ExplainArgs),
     /// Let Git merge and show encrypted files
     Git(git::GitArgs),
     /// Merge one file for Git, entry by entry
@@ -96,6 +102,8 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Verb::Kubeseal(args) => kubeseal::run(*args),
         Verb::SealedSecretsController(args) => sealed_secrets_controller::run(*args),
         Verb::Rekey(args) => rekey::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Explain(args) => explain::run(&args),
         Verb::Git(args) => git::run(&args),
         Verb::MergeDriver(args) => git::merge_driver(&args),
         Verb::Textconv(args) => git::textconv(&args),

@@ -166,7 +166,7 @@ fn one_bad_file_stops_nothing() {
     let ran = run(repository.rekey(&["--yes", "."]), b"");
     assert_eq!(ran.status.code(), Some(2), "{}{}", ran.stdout, ran.stderr);
     let line = |name: &str| ran.stdout.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
-    assert!(line("app/conflict.yaml").contains("not valid yaml"), "{}", ran.stdout);
+    assert!(line("app/conflict.yaml").contains("line 3: the file has conflict markers"), "{}", ran.stdout);
     assert!(line("elsewhere/a.yaml").contains("no creation rule matches"), "{}", ran.stdout);
     assert!(line("app/changed.yaml").contains("FAILED"), "{}", ran.stdout);
     assert!(line("app/mixed.yaml").contains("document 2  rewrapped"), "{}", ran.stdout);

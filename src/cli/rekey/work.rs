@@ -13,6 +13,7 @@ use crate::adapters::{atomic, files};
 use crate::cli::data_keys::FlagsFirst;
 use crate::cli::sops::files as sops_files;
 use crate::pure::error::Explain as _;
+use crate::pure::format::merge::marker_line;
 use crate::pure::format::splice::{self, Edit};
 use crate::pure::format::{self, Format, split_documents};
 use crate::pure::gitops::tree::TreeError;
@@ -132,7 +133,12 @@ impl Run {
         let mut items = Vec::new();
         let mut taken = Vec::new();
         if let Some(format) = sops::format_of(bytes, &name).filter(|_| self.sops) {
+            let markers = marker_line(bytes);
             match sops::parts(bytes, format) {
+                _ if markers.is_some() => {
+                    let what = format!("line {}: the file has conflict markers; resolve them", markers.unwrap_or(1));
+                    items.push(Item { object: String::new(), action: Action::Failed(what) });
+                }
                 Err(error) => items.push(Item { object: String::new(), action: Action::Failed(error.line()) }),
                 Ok(parts) => {
                     let whole = parts.len() == 1;

@@ -87,16 +87,18 @@ pub fn to_stdout(bytes: &Plaintext) -> Result<(), Failure> {
         .map_err(|error| Failure::new(code::COULD_NOT_WRITE_OUTPUT, format!("standard output: {error}")))
 }
 
-/// The rules file and its folder: the flag's, else the first one from the working directory upwards.
+/// The rules file: the flag's, else the first one from the working directory upwards.
+pub fn config_path(global: &Global) -> Result<Option<PathBuf>, Failure> {
+    if let Some(path) = &global.config {
+        return Ok(Some(path.clone()));
+    }
+    let here = std::env::current_dir().map_err(|error| Failure::new(code::GENERIC, error.to_string()))?;
+    Ok(here.ancestors().take(CONFIG_LEVELS).map(|folder| folder.join(".sops.yaml")).find(|path| path.is_file()))
+}
+
+/// The rules and their folder.
 pub fn config(global: &Global) -> Result<Option<(Config, PathBuf)>, Failure> {
-    let path = match &global.config {
-        Some(path) => Some(path.clone()),
-        None => {
-            let here = std::env::current_dir().map_err(|error| Failure::new(code::GENERIC, error.to_string()))?;
-            here.ancestors().take(CONFIG_LEVELS).map(|folder| folder.join(".sops.yaml")).find(|path| path.is_file())
-        }
-    };
-    let Some(path) = path else { return Ok(None) };
+    let Some(path) = config_path(global)? else { return Ok(None) };
     let fail = |what: String| Failure::new(code::GENERIC, format!("error loading config {}: {what}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
     let config = Config::parse(&text).map_err(|error| fail(error.to_string()))?;

@@ -4,8 +4,10 @@
 //! - [`tree`]: the files of a tree; [`stage`]: one file, document by document; [`object`]: a document as an object.
 //! - [`stores`]: ExternalSecrets against the stores of the same tree.
 //! - [`decide`]: what becomes of the Secrets in the cluster; [`conclude`]: what the status says afterwards.
+//! - [`check`]: what is wrong with the files of a repository, without any private key.
 //! - [`show`]: text for standard output; [`error`]: why a document failed.
 
+pub mod check;
 pub mod conclude;
 pub mod decide;
 pub mod error;

@@ -1,6 +1,8 @@
 //! The SealedSecrets of a file, each value with the place where it stands, so that single values can be sealed anew
 //! while everything else stays byte for byte.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -161,27 +163,45 @@ pub fn needs<'k>(
     keys: &'k SealingKeys,
     certificate: &Certificate,
 ) -> (Needs<'k>, Option<Plaintext>) {
-    let broken = |what: &str| (Needs::Broken(what.to_owned()), None);
-    let blob = match blob::decode(text) {
-        Err(error) => return broken(&error.to_string()),
-        Ok(bytes) => match Blob::parse(&bytes) {
-            Err(error) => return broken(&error.to_string()),
-            Ok(blob) => blob,
-        },
-    };
-    let key = object_key(object);
-    let label = object_scope(object).label(&key.namespace, &key.name);
     let is_current = |key: &SealingKey| key.fingerprint() == certificate.fingerprint();
     let (current, old): (Vec<_>, Vec<_>) = keys.iter().partition(|key| is_current(key));
-    for key in current.into_iter().chain(old) {
+    match try_keys(object, text, current.into_iter().chain(old)) {
+        Ok(Some((key, value))) if is_current(key) => (Needs::Current, Some(value)),
+        Ok(Some((key, value))) => (Needs::Old(key), Some(value)),
+        Ok(None) => (Needs::Unknown, None),
+        Err(what) => (Needs::Broken(what), None),
+    }
+}
+
+/// The key that opens a value; `None` when none of them does.
+///
+/// # Errors
+/// What is no sealed value, or was changed; the text says which.
+pub fn opener<'k>(
+    object: &SealedSecret,
+    text: &str,
+    keys: &'k SealingKeys,
+) -> Result<Option<&'k Arc<SealingKey>>, String> {
+    Ok(try_keys(object, text, keys.iter())?.map(|(key, _)| key))
+}
+
+fn try_keys<'k>(
+    object: &SealedSecret,
+    text: &str,
+    keys: impl Iterator<Item = &'k Arc<SealingKey>>,
+) -> Result<Option<(&'k Arc<SealingKey>, Plaintext)>, String> {
+    let bytes = blob::decode(text).map_err(|error| error.to_string())?;
+    let blob = Blob::parse(&bytes).map_err(|error| error.to_string())?;
+    let key = object_key(object);
+    let label = object_scope(object).label(&key.namespace, &key.name);
+    for key in keys {
         match item::open(&blob, key.private(), &label) {
-            Ok(value) if is_current(key) => return (Needs::Current, Some(value)),
-            Ok(value) => return (Needs::Old(key), Some(value)),
-            Err(OpenFailure::Damaged) => return broken("it was changed after sealing"),
+            Ok(value) => return Ok(Some((key, value))),
+            Err(OpenFailure::Damaged) => return Err("it was changed after sealing".into()),
             Err(OpenFailure::NotThisKey) => {}
         }
     }
-    (Needs::Unknown, None)
+    Ok(None)
 }
 
 /// Seals an opened value for the entry of an object, under the scope that the object has.

@@ -111,6 +111,7 @@ mod block;
 mod cipher;
 mod edit;
 mod error;
+mod inspect;
 mod merge;
 mod metadata;
 mod open;
@@ -126,6 +127,7 @@ mod walk;
 
 pub use edit::Edit;
 pub use error::{KeyReport, SopsError, Tried, WrapFailure};
+pub use inspect::{Spot, SpotState, inspect, would_encrypt};
 pub use merge::{MergeError, MergedFile, merge};
 pub use metadata::Metadata;
 pub use open::{MacPolicy, Opened, open, open_with_key};

@@ -80,6 +80,13 @@ fn middle<T>(a: &[T], b: &[T], equal: &impl Fn(&T, &T) -> bool) -> Vec<(usize, u
     pairs
 }
 
+/// Line, from 1, of the first conflict marker that was left in a file.
+pub fn marker_line(bytes: &[u8]) -> Option<usize> {
+    let line = |head: &[u8]| bytes.split(|byte| *byte == b'\n').position(|line| line.starts_with(head));
+    let (first, last) = (line(b"<<<<<<< ")?, line(b">>>>>>> ")?);
+    (first < last).then_some(first + 1)
+}
+
 /// One text in which the lines that differ stand between conflict markers, as Git writes them.
 pub fn conflict_text(ours: &[u8], theirs: &[u8], labels: Labels<'_>) -> Vec<u8> {
     let lines =

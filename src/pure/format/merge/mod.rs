@@ -9,7 +9,7 @@ mod lines;
 mod tests;
 mod write;
 
-pub use lines::{Labels, conflict_text};
+pub use lines::{Labels, conflict_text, marker_line};
 
 use super::{Branch, Format, FormatError, Tree, Value, parse};
 use crate::pure::secret::Plaintext;
