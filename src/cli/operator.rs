@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::k8s::lease::Timing;
-use crate::operator::logging::{self, LogFormat};
-use crate::operator::settings::{SealingSettings, Settings};
+use crate::operator::logging::{self, LogFormat, LogTo};
+use crate::operator::settings::{Endpoints, SealingSettings, Settings};
 use crate::operator::{self, run};
 
 /// Format of the logs.
@@ -19,6 +19,30 @@ use crate::operator::{self, run};
 enum Format {
     Text,
     Json,
+}
+
+/// Who may use the endpoints that open SealedSecrets.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum SealedEndpoints {
+    /// Nobody
+    #[value(alias = "false")]
+    Off,
+    /// Whoever can reach the operator, as with the Sealed Secrets controller
+    #[value(alias = "true")]
+    Open,
+    /// Whose bearer token belongs to a user with the verb `create` on sealedsecrets/verify or sealedsecrets/rotate
+    #[value(alias = "authorized")]
+    Authorised,
+}
+
+impl From<SealedEndpoints> for Endpoints {
+    fn from(who: SealedEndpoints) -> Self {
+        match who {
+            SealedEndpoints::Off => Self::Off,
+            SealedEndpoints::Open => Self::Open,
+            SealedEndpoints::Authorised => Self::Authorised,
+        }
+    }
 }
 
 /// Run the operator: reconcile EncryptedSources, SealedSecrets and ExternalSecrets of a cluster.
@@ -56,9 +80,9 @@ pub struct OperatorArgs {
     /// Days after which a new sealing key is made; 0 turns renewal off
     #[arg(long, env = "LATCHWORK_KEY_RENEW_DAYS", value_name = "DAYS", default_value_t = 30.0)]
     key_renew_days: f64,
-    /// Serve /v1/verify and /v1/rotate, which open SealedSecrets for whoever can reach the operator, beside the certificate
-    #[arg(long, env = "LATCHWORK_SEALED_ENDPOINTS", value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    sealed_endpoints: bool,
+    /// Who may use /v1/verify and /v1/rotate, which open SealedSecrets, beside the certificate
+    #[arg(long, env = "LATCHWORK_SEALED_ENDPOINTS", value_name = "WHO", default_value = "open")]
+    sealed_endpoints: SealedEndpoints,
     /// Log level: error, warn, info, debug or trace
     #[arg(long, env = "LATCHWORK_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     log_level: String,
@@ -83,7 +107,7 @@ impl OperatorArgs {
             workers: self.workers,
             sealing: SealingSettings {
                 key_renew_period: renew,
-                open_endpoints: self.sealed_endpoints,
+                endpoints: self.sealed_endpoints.into(),
                 ..Default::default()
             },
             ..Default::default()
@@ -97,7 +121,7 @@ pub fn run(args: OperatorArgs) -> anyhow::Result<ExitCode> {
         Format::Text => LogFormat::Text,
         Format::Json => LogFormat::Json,
     };
-    logging::start(&args.log_level, format, false);
+    logging::start(&args.log_level, format, LogTo::Stdout);
     refuse_body_logging()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {

@@ -12,8 +12,11 @@ use clap::{ArgAction, Args};
 use tokio_util::sync::CancellationToken;
 
 use super::complain;
-use super::operator::stop_on_signal;
-use crate::operator::logging::{self, LogFormat};
+use super::operator::{SealedEndpoints, stop_on_signal};
+use crate::adapters::k8s::lease::Timing;
+use crate::adapters::k8s::lock::LockKind;
+use crate::operator::http::HttpTimes;
+use crate::operator::logging::{self, LogFormat, LogTo};
 use crate::operator::settings::{SealingSettings, Settings};
 use crate::operator::{self, run};
 use crate::pure::sealed::KeyOrder;
@@ -85,7 +88,7 @@ pub struct ControllerArgs {
     /// Log format: text or json
     #[arg(long, env = "SEALED_SECRETS_LOG_FORMAT", hide_env = true, default_value = "text")]
     log_format: String,
-    /// Log to standard output; false means standard error
+    /// Log warnings and errors to standard error and the rest to standard output; false means all to standard error
     #[arg(long, env = "SEALED_SECRETS_LOG_INFO_STDOUT", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     log_info_stdout: bool,
     /// Address of the HTTP server
@@ -94,6 +97,21 @@ pub struct ControllerArgs {
     /// Address of /metrics
     #[arg(long, env = "SEALED_SECRETS_LISTEN_METRICS_ADDR", hide_env = true, default_value = ":8081", value_parser = go_address)]
     listen_metrics_addr: SocketAddr,
+    /// How long a client may take to send a request
+    #[arg(long, env = "SEALED_SECRETS_READ_TIMEOUT", hide_env = true, default_value = "2m", value_parser = go_duration)]
+    read_timeout: Duration,
+    /// How long the answer to a request may take
+    #[arg(long, env = "SEALED_SECRETS_WRITE_TIMEOUT", hide_env = true, default_value = "2m", value_parser = go_duration)]
+    write_timeout: Duration,
+    /// Leave out the metric condition_info, which names every SealedSecret
+    #[arg(long, env = "SEALED_SECRETS_METRICS_OMIT_SECRET_LABELS", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    metrics_omit_secret_labels: bool,
+    /// Who may use /v1/verify and /v1/rotate; not a flag of the incumbent, which serves everybody
+    #[arg(long, env = "LATCHWORK_SEALED_ENDPOINTS", hide_env = true, value_name = "WHO", default_value = "open")]
+    sealed_endpoints: SealedEndpoints,
+    /// Elect a leader among several replicas, by a record in a Secret, which the role allows; not a flag of the incumbent
+    #[arg(long, env = "LATCHWORK_LEADER_ELECT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    leader_elect: bool,
     /// Print version information and exit
     #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     version: bool,
@@ -112,10 +130,6 @@ struct AcceptedArgs {
     kubeclient_qps: Option<String>,
     #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_BURST", hide_env = true)]
     kubeclient_burst: Option<String>,
-    #[arg(long, hide = true, env = "SEALED_SECRETS_READ_TIMEOUT", hide_env = true)]
-    read_timeout: Option<String>,
-    #[arg(long, hide = true, env = "SEALED_SECRETS_WRITE_TIMEOUT", hide_env = true)]
-    write_timeout: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     logtostderr: Option<String>,
     #[arg(long, short = 'v', hide = true)]
@@ -129,7 +143,8 @@ pub fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let format = if args.log_format == "json" { LogFormat::Json } else { LogFormat::Text };
-    logging::start(&args.log_level.to_lowercase(), format, !args.log_info_stdout);
+    let to = if args.log_info_stdout { LogTo::Split } else { LogTo::Stderr };
+    logging::start(&args.log_level.to_lowercase(), format, to);
     let settings = args.settings()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
@@ -171,7 +186,16 @@ impl ControllerArgs {
             namespace: Some(namespace),
             listen: self.listen_addr,
             listen_metrics: self.listen_metrics_addr,
-            leader_elect: false,
+            leader_elect: self.leader_elect,
+            lock: LockKind::Secret,
+            lease_name: "latchwork-sealed-secrets-leader".into(),
+            // client-go's: each renewal is news for everybody who watches Secrets.
+            lease_timing: Timing {
+                duration: Duration::from_secs(15),
+                renew_deadline: Duration::from_secs(10),
+                retry: Duration::from_secs(2),
+            },
+            http_times: HttpTimes { read: bounded(self.read_timeout), write: bounded(self.write_timeout) },
             sealing: SealingSettings {
                 key_prefix: self.key_prefix.clone(),
                 key_size: self.key_size,
@@ -195,7 +219,8 @@ impl ControllerArgs {
                 repair: !self.skip_recreate,
                 old_gc: self.old_gc_behavior,
                 additional_namespaces: additional,
-                open_endpoints: true,
+                endpoints: self.sealed_endpoints.into(),
+                omit_object_metrics: self.metrics_omit_secret_labels,
                 label_selector: self.label_selector.clone(),
                 rate_limit: self.rate_limit,
                 rate_limit_burst: self.rate_limit_burst,
@@ -205,6 +230,12 @@ impl ControllerArgs {
             ..Default::default()
         })
     }
+}
+
+/// Zero means no limit to the incumbent; here the longest that makes sense.
+fn bounded(time: Duration) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(600);
+    if time.is_zero() { LONGEST } else { time.clamp(Duration::from_secs(1), LONGEST) }
 }
 
 /// The incumbent's rule for `--key-prefix`: a DNS label with room for the part that the server adds.

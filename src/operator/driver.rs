@@ -117,8 +117,9 @@ impl Driver {
                 continue;
             };
             let (driver, reconciler, metrics) = (self.clone(), reconciler.clone(), metrics.clone());
+            let leadership = leadership.clone();
             running.spawn(async move {
-                driver.one(&*reconciler, key, lane, &metrics).await;
+                leadership.pass(driver.one(&*reconciler, key, lane, &metrics)).await;
                 drop(permit);
             });
             while running.try_join_next().is_some() {}

@@ -6,11 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::IntoResponse;
 use axum::routing::{any, get};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
@@ -66,16 +72,92 @@ pub async fn bind(address: SocketAddr, what: &str) -> std::io::Result<TcpListene
     Ok(listener)
 }
 
-/// Serves until `stop`, then lets open requests end for a few seconds.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let stopped = stop.clone();
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move { stopped.cancelled().await });
-    let grace = async {
-        stop.cancelled().await;
-        tokio::time::sleep(Duration::from_secs(5)).await;
+/// How long one request may take. A client that sends a byte a minute must not hold a connection for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpTimes {
+    /// For the request: its head, and then its body.
+    pub read: Duration,
+    /// For the work and the answer.
+    pub write: Duration,
+}
+
+impl Default for HttpTimes {
+    fn default() -> Self {
+        Self { read: Duration::from_secs(30), write: Duration::from_secs(30) }
+    }
+}
+
+/// Longest wait for the head of the next request, however long a whole request may take: an idle connection is closed.
+const HEAD: Duration = Duration::from_secs(30);
+
+/// Serves until `stop`, then lets open requests end for a few seconds. At most [`limits::HTTP_CONNECTIONS`] at a time.
+pub async fn serve(listener: TcpListener, router: Router, times: HttpTimes, stop: CancellationToken) {
+    let whole = times.read + times.write;
+    let bounded = move |request: Request, next: Next| async move {
+        let answer = tokio::time::timeout(whole, next.run(request)).await;
+        answer.unwrap_or_else(|_| StatusCode::REQUEST_TIMEOUT.into_response())
     };
-    tokio::select! {
-        result = server => if let Err(error) = result { tracing::error!(%error, "HTTP server ended") },
-        () = grace => {}
+    let router = router.layer(middleware::from_fn(bounded));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD.min(times.read));
+    let (open, slots) = (GracefulShutdown::new(), Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS)));
+    loop {
+        let next = async {
+            let slot = slots.clone().acquire_owned().await;
+            (listener.accept().await, slot)
+        };
+        let (accepted, slot) = tokio::select! { next = next => next, () = stop.cancelled() => break };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, or the client is gone already: nothing to do but to go on, and not in a circle.
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        tokio::spawn(async move {
+            // A client that went away, or was too slow, is its own matter.
+            let _ended = connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let _in_time = tokio::time::timeout(Duration::from_secs(5), open.shutdown()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[tokio::test]
+    async fn slow_clients_are_cut_off_and_the_others_served() {
+        let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "test").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let echo = Router::new().route("/", any(|body: String| async move { body }));
+        let times = HttpTimes { read: Duration::from_millis(200), write: Duration::from_millis(100) };
+        let server = tokio::spawn(serve(listener, echo, times, stop.clone()));
+        let answer_to = |text: &'static str| async move {
+            let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            stream.write_all(text.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            // Ends when the server closes.
+            tokio::time::timeout(Duration::from_secs(30), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+            answer
+        };
+        let answers = tokio::join!(
+            answer_to("GET / HTTP/1.1\r\nhost: a\r\n"),
+            answer_to("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhal"),
+            answer_to("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 5\r\n\r\nwhole"),
+        );
+        assert!(!answers.0.starts_with("HTTP/1.1 2"), "half a head: {}", answers.0);
+        assert!(answers.1.starts_with("HTTP/1.1 408 "), "half a body: {}", answers.1);
+        assert!(answers.2.starts_with("HTTP/1.1 200 ") && answers.2.ends_with("whole"), "{}", answers.2);
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(30), server).await.expect("ends").unwrap();
     }
 }

@@ -1,6 +1,8 @@
 //! Structured logs: text for people, JSON for machines.
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 /// Output format.
@@ -33,18 +35,46 @@ const HELD_DOWN: [&str; 16] = [
     "gix=warn",
 ];
 
-/// Starts logging to standard output (or standard error, for the command line). A second call does nothing.
-pub fn start(level: &str, format: LogFormat, to_stderr: bool) {
+/// Where lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogTo {
+    /// All to standard output.
+    Stdout,
+    /// All to standard error.
+    Stderr,
+    /// Warnings and errors to standard error, the rest to standard output, as the Sealed Secrets controller does.
+    Split,
+}
+
+impl<'a> MakeWriter<'a> for LogTo {
+    type Writer = Box<dyn std::io::Write>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        match self {
+            Self::Stderr => Box::new(std::io::stderr()),
+            Self::Stdout | Self::Split => Box::new(std::io::stdout()),
+        }
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Self::Writer {
+        match self {
+            Self::Split if *meta.level() <= Level::WARN => Box::new(std::io::stderr()),
+            _ => self.make_writer(),
+        }
+    }
+}
+
+/// Starts logging. A second call does nothing.
+pub fn start(level: &str, format: LogFormat, to: LogTo) {
     let mut filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     for directive in HELD_DOWN.iter().filter_map(|text| text.parse().ok()) {
         filter = filter.add_directive(directive);
     }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE).with_target(false);
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && to_stderr;
-    let _already_started = match (format, to_stderr) {
-        (LogFormat::Text, false) => builder.with_ansi(false).try_init(),
-        (LogFormat::Text, true) => builder.with_ansi(colour).with_writer(std::io::stderr).try_init(),
-        (LogFormat::Json, false) => builder.json().flatten_event(true).try_init(),
-        (LogFormat::Json, true) => builder.json().flatten_event(true).with_writer(std::io::stderr).try_init(),
+    let colour = to == LogTo::Stderr && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let builder = builder.with_ansi(colour).with_writer(to);
+    let _already_started = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
 }

@@ -49,8 +49,12 @@ pub async fn run(settings: Settings, kinds: &[MakePart], stop: CancellationToken
     let (work, lease) = (CancellationToken::new(), CancellationToken::new());
     let mut election = JoinSet::new();
     let leadership = if settings.leader_elect {
-        let (elector, leadership) =
-            Elector::new(cluster.clone(), &namespace, &settings.lease_name, &identity, settings.lease_timing);
+        let (elector, leadership) = Elector::new(
+            cluster.clone(),
+            (settings.lock, &namespace, &settings.lease_name),
+            &identity,
+            settings.lease_timing,
+        );
         election.spawn(elector.run(lease.clone()));
         leadership
     } else {
@@ -74,8 +78,9 @@ pub async fn run(settings: Settings, kinds: &[MakePart], stop: CancellationToken
     let readiness = readiness(&context, &parts);
     let routes = parts.iter_mut().filter_map(|part| part.routes.take()).collect();
     let mut tasks = JoinSet::new();
-    tasks.spawn(http::serve(main_listener, http::main_router(readiness, routes), work.clone()));
-    tasks.spawn(http::serve(metrics_listener, http::metrics_router(metrics.clone()), work.clone()));
+    let times = context.settings.http_times;
+    tasks.spawn(http::serve(main_listener, http::main_router(readiness, routes), times, work.clone()));
+    tasks.spawn(http::serve(metrics_listener, http::metrics_router(metrics.clone()), times, work.clone()));
     tasks.spawn(watch_secrets(&context, &mut parts));
     tasks.spawn(observe(context.clone(), parts.iter().map(|part| part.driver.clone()).collect()));
     for part in parts {

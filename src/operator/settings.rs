@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::http::HttpTimes;
 use crate::adapters::k8s::lease::Timing;
+use crate::adapters::k8s::lock::LockKind;
 use crate::pure::sealed::KeyOrder;
 
 /// Settings of one operator process.
@@ -26,14 +28,30 @@ pub struct Settings {
     pub listen_metrics: SocketAddr,
     /// Takes part in a leader election; off for a program that runs alone.
     pub leader_elect: bool,
-    /// Name of the Lease.
+    /// What the election goes by.
+    pub lock: LockKind,
+    /// Its name.
     pub lease_name: String,
     /// Its times.
     pub lease_timing: Timing,
     /// Objects of one kind worked on at a time.
     pub workers: usize,
+    /// How long a client may take to send one request, and how long the answer may take.
+    pub http_times: HttpTimes,
     /// Sealing keys.
     pub sealing: SealingSettings,
+}
+
+/// Who may ask whether a SealedSecret opens, and have it sealed anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoints {
+    /// Nobody: both paths answer 404.
+    Off,
+    /// Whoever can reach the operator, as with the incumbent.
+    Open,
+    /// Whose bearer token belongs to a user who may create `sealedsecrets/verify` or `sealedsecrets/rotate` (group
+    /// `bitnami.com`) in the namespace of the object.
+    Authorised,
 }
 
 /// Settings of the sealing keys; names, meaning and defaults are the Sealed Secrets controller's.
@@ -67,8 +85,10 @@ pub struct SealingSettings {
     pub old_gc: bool,
     /// Namespaces to work on beside [`Settings::watch_namespace`].
     pub additional_namespaces: Vec<String>,
-    /// Serves the endpoints that open values, `/v1/verify` and `/v1/rotate`, beside the certificate.
-    pub open_endpoints: bool,
+    /// Who may use the endpoints that open values, `/v1/verify` and `/v1/rotate`. The certificate is for everybody.
+    pub endpoints: Endpoints,
+    /// Leaves out the metric that names every SealedSecret.
+    pub omit_object_metrics: bool,
     /// Only SealedSecrets with these labels; empty for all.
     pub label_selector: String,
     /// Requests per second and caller of the HTTP endpoints that open values.
@@ -97,7 +117,8 @@ impl Default for SealingSettings {
             repair: true,
             old_gc: false,
             additional_namespaces: vec![],
-            open_endpoints: true,
+            endpoints: Endpoints::Open,
+            omit_object_metrics: false,
             label_selector: String::new(),
             rate_limit: 2,
             rate_limit_burst: 2,
@@ -117,9 +138,11 @@ impl Default for Settings {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             listen_metrics: SocketAddr::from(([0, 0, 0, 0], 8081)),
             leader_elect: true,
+            lock: LockKind::Lease,
             lease_name: "latchwork".into(),
             lease_timing: Timing::default(),
             workers: 16,
+            http_times: HttpTimes::default(),
             sealing: SealingSettings::default(),
         }
     }

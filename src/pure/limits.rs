@@ -46,9 +46,25 @@ pub const STORE_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Largest body read from an HTTP request to the operator: one SealedSecret is below etcd's object limit.
 pub const HTTP_BODY_BYTES: usize = 2 * 1024 * 1024;
 
+/// Most open connections of one HTTP listener, at some 10 KiB each. Probes, scrapes and the API server's proxy need few.
+pub const HTTP_CONNECTIONS: usize = 1024;
+
+/// Requests to the endpoints that open values whose bodies are held at a time: with [`HTTP_BODY_BYTES`] each, 32 MiB.
+pub const HTTP_ADMITTED: usize = 16;
+
+/// Private-key operations spent on one request over HTTP, about four seconds: each entry of the largest object that etcd
+/// takes once, and every key of a long-lived cluster for one of them.
+pub const HTTP_KEY_OPERATIONS: usize = 2_500;
+
 /// Most sealed values whose key is remembered: 32 bytes of digest and a shared fingerprint each, so about 20 MiB, for
 /// clusters of 100,000 entries.
 pub const SEALED_HINTS: usize = 200_000;
+
+/// Largest `.latchwork/recipients`: a hundred certificates.
+pub const PIN_BYTES: u64 = 256 * 1024;
+
+/// Most keys that the mark of one SealedSecret names, at about 50 bytes each: values of one object rarely have more than two.
+pub const SEALED_MARK_KEYS: usize = 16;
 
 /// Entries of one SealedSecret whose failure is explained; the rest of an object usually fails for the same reason.
 pub const SEALED_DIAGNOSES: usize = 2;

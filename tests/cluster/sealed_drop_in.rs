@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(60);
 const NAMESPACE: &str = "kube-system";
 
 /// What the incumbent's manifest grants, and no more: no patch, no leases, no events of the newer group.
-const RBAC: &str = "apiVersion: v1
+pub const RBAC: &str = "apiVersion: v1
 kind: ServiceAccount
 metadata: {name: sealed-secrets-controller, namespace: kube-system}
 ---
@@ -58,7 +58,7 @@ subjects: [{kind: ServiceAccount, name: sealed-secrets-controller, namespace: ku
 ";
 
 /// The program under another name.
-fn called(name: &str) -> PathBuf {
+pub fn called(name: &str) -> PathBuf {
     let link = scratch::dir("bin").join(name);
     symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
     link

@@ -1,5 +1,6 @@
 //! The Sealed Secrets controller itself, as the other side of compatibility tests.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub struct SealedController {
     pub namespace: String,
     /// `http://ADDRESS:PORT`, where it serves `/v1/cert.pem`, `/v1/verify` and `/v1/rotate`.
     pub url: String,
-    kubeconfig: std::path::PathBuf,
+    kubeconfig: PathBuf,
 }
 
 /// The service name that kubeseal looks for by default.
@@ -24,6 +25,11 @@ impl SealedController {
     /// Starts it in `namespace` of a cluster that has the SealedSecret CRD, with full rights, reachable for kubeseal
     /// through the service proxy. It watches every namespace: use a cluster of its own where ours runs too.
     pub async fn start(plane: &ControlPlane, namespace: &str, arguments: &[&str]) -> Self {
+        Self::start_program(tools::path("sealed-secrets-controller"), plane, namespace, arguments).await
+    }
+
+    /// Another program in its place: ours, under the name `controller`.
+    pub async fn start_program(program: PathBuf, plane: &ControlPlane, namespace: &str, arguments: &[&str]) -> Self {
         require_sandbox("the Sealed Secrets controller");
         plane.apply(&format!(
             "apiVersion: v1
@@ -38,7 +44,7 @@ subjects: [{{kind: ServiceAccount, name: {SERVICE}, namespace: {namespace}}}]
 "
         ));
         let (port, metrics) = (ports::free(), ports::free());
-        let mut controller = in_pod(plane, namespace, SERVICE, tools::path("sealed-secrets-controller")).await;
+        let mut controller = in_pod(plane, namespace, SERVICE, program).await;
         controller.args([
             &format!("--listen-addr={NODE_ADDRESS}:{port}"),
             &format!("--listen-metrics-addr={NODE_ADDRESS}:{metrics}"),

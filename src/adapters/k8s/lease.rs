@@ -1,19 +1,18 @@
-//! Leader election by a Lease, after client-go's rule: a record counts as alive for as long as *we* have seen it
+//! Leader election by a record in a Lease or a Secret (see [`super::lock`]), after client-go's rule: a record counts as alive for as long as *we* have seen it
 //! unchanged, measured by our own clock. Clocks of other machines are never compared, so skew cannot make two leaders.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::api::coordination::v1::LeaseSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::PostParams;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ApiError, Cluster};
+use super::lock::{Lock, LockKind};
 
 /// Times of the election. A leader that could not renew for `renew_deadline` stops writing; another replica takes over
 /// when it saw no change for `duration`. The gap between the two is what keeps writers apart.
@@ -55,6 +54,17 @@ impl Leadership {
         self.always || until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// Runs one pass of work as part of the present term: see [`Leadership::may_write`].
+    pub async fn pass<T>(&self, work: impl Future<Output = T>) -> T {
+        TERM.scope(self.term(), work).await
+    }
+
+    /// Whether this replica leads, and has led without a break since the pass began that asks (see [`Leadership::pass`]).
+    /// What a pass concluded before another replica may have led must not be written after it.
+    pub fn may_write(&self) -> bool {
+        self.leads() && TERM.try_with(|term| *term == self.term()).unwrap_or(true)
+    }
+
     /// Number of the present or last term: it changes whenever leadership is gained. What was concluded in one term must
     /// not be written in another, because another replica may have led in between.
     pub fn term(&self) -> u64 {
@@ -71,6 +81,11 @@ impl Leadership {
             std::future::pending::<()>().await;
         }
     }
+}
+
+tokio::task_local! {
+    /// The term in which the running pass began.
+    static TERM: u64;
 }
 
 /// What a replica should do about the record that it sees.
@@ -109,9 +124,7 @@ fn extend(promise: &mut Option<Instant>, until: Option<Instant>, term: &AtomicU6
 
 /// Takes part in the election of `name` in `namespace` until `stop`, then gives the lease back at once.
 pub struct Elector {
-    cluster: Cluster,
-    namespace: String,
-    name: String,
+    lock: Lock,
     identity: String,
     timing: Timing,
     until: Arc<Mutex<Option<Instant>>>,
@@ -120,16 +133,19 @@ pub struct Elector {
 }
 
 impl Elector {
-    /// An elector and the handle that says whether it leads. `identity` must differ between replicas.
-    pub fn new(cluster: Cluster, namespace: &str, name: &str, identity: &str, timing: Timing) -> (Self, Leadership) {
+    /// An elector by the record `name` in `namespace`, and the handle that says whether it leads. `identity` must differ between replicas.
+    pub fn new(
+        cluster: Cluster,
+        (kind, namespace, name): (LockKind, &str, &str),
+        identity: &str,
+        timing: Timing,
+    ) -> (Self, Leadership) {
         let until = Arc::new(Mutex::new(None));
         let (changes, receiver) = watch::channel(false);
         let term = Arc::new(AtomicU64::new(0));
         let leadership = Leadership { until: until.clone(), changes: receiver, term: term.clone(), always: false };
         let elector = Self {
-            cluster,
-            namespace: namespace.into(),
-            name: name.into(),
+            lock: Lock { cluster, namespace: namespace.into(), name: name.into(), kind },
             identity: identity.into(),
             timing,
             until,
@@ -150,11 +166,11 @@ impl Elector {
                 Ok(Ok(true)) => self.lead_until(Some(started + self.timing.renew_deadline)),
                 Ok(Ok(false)) => self.lead_until(None),
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, lease = %self.name, "leader election round failed");
+                    tracing::warn!(%error, lease = %self.lock.name, "leader election round failed");
                     self.expire();
                 }
                 Err(_) => {
-                    tracing::warn!(lease = %self.name, "leader election round timed out");
+                    tracing::warn!(lease = %self.lock.name, "leader election round timed out");
                     self.expire();
                 }
             }
@@ -165,36 +181,24 @@ impl Elector {
 
     /// One look at the record; `true` when it carries our name afterwards.
     async fn round(&self, seen: &mut Option<Seen>) -> Result<bool, ApiError> {
-        let api: Api<Lease> = Api::namespaced(self.cluster.client(), &self.namespace);
-        let what = format!("Lease {}/{}", self.namespace, self.name);
-        let mut lease = match self.cluster.call(&what, api.get(&self.name)).await {
-            Ok(lease) => lease,
-            Err(error) if error.is_not_found() => {
-                let lease = Lease {
-                    metadata: ObjectMeta { name: Some(self.name.clone()), ..Default::default() },
-                    spec: Some(self.record(None)),
-                };
-                return match self.cluster.call(&what, api.create(&PostParams::default(), &lease)).await {
-                    Ok(_) => Ok(true),
-                    Err(error) if error.is_conflict() => Ok(false),
-                    Err(error) => Err(error),
-                };
-            }
-            Err(error) => return Err(error),
+        let Some(held) = self.lock.read().await? else {
+            return match self.lock.create(self.record(None)).await {
+                Ok(()) => Ok(true),
+                Err(error) if error.is_conflict() => Ok(false),
+                Err(error) => Err(error),
+            };
         };
-        let spec = lease.spec.take().unwrap_or_default();
         let now = Instant::now();
         let current = match seen.take() {
-            Some(known) if known.spec == spec => known,
-            _ => Seen { spec, since: now },
+            Some(known) if known.spec == held.spec => known,
+            _ => Seen { spec: held.spec.clone(), since: now },
         };
         let step = step(&current, &self.identity, now, self.timing.duration);
         let mut ours = false;
         if step == Step::Take {
-            lease.spec = Some(self.record(Some(&current.spec)));
             // The resourceVersion in the metadata makes the API server refuse a second winner.
-            ours = match self.cluster.call(&what, api.replace(&self.name, &PostParams::default(), &lease)).await {
-                Ok(_) => true,
+            ours = match self.lock.replace(&held, self.record(Some(&current.spec))).await {
+                Ok(()) => true,
                 Err(error) if error.is_conflict() => false,
                 Err(error) => {
                     *seen = Some(current);
@@ -226,7 +230,7 @@ impl Elector {
         self.changes.send_if_modified(|known| {
             let changed = *known != leads;
             if changed {
-                tracing::info!(lease = %self.name, identity = %self.identity, leads, "leadership changed");
+                tracing::info!(lease = %self.lock.name, identity = %self.identity, leads, "leadership changed");
             }
             *known = leads;
             changed
@@ -248,23 +252,25 @@ impl Elector {
         if !led || seen.is_none() {
             return;
         }
-        let api: Api<Lease> = Api::namespaced(self.cluster.client(), &self.namespace);
-        let what = format!("Lease {}/{}", self.namespace, self.name);
         let released = async {
-            let mut lease = self.cluster.call(&what, api.get(&self.name)).await?;
-            if let Some(spec) = &mut lease.spec
-                && spec.holder_identity.as_deref() == Some(self.identity.as_str())
-            {
-                spec.holder_identity = Some(String::new());
-                spec.lease_duration_seconds = Some(1);
-                self.cluster.call(&what, api.replace(&self.name, &PostParams::default(), &lease)).await?;
+            let held = self.lock.read().await?;
+            let held = held.filter(|held| held.spec.holder_identity.as_deref() == Some(self.identity.as_str()));
+            if let Some(held) = held {
+                let spec = LeaseSpec {
+                    holder_identity: Some(String::new()),
+                    lease_duration_seconds: Some(1),
+                    ..held.spec.clone()
+                };
+                self.lock.replace(&held, spec).await?;
             }
             Ok::<(), ApiError>(())
         };
         match tokio::time::timeout(Duration::from_secs(3), released).await {
-            Ok(Ok(())) => tracing::info!(lease = %self.name, "lease released"),
-            Ok(Err(error)) => tracing::warn!(%error, lease = %self.name, "lease not released; it runs out by itself"),
-            Err(_) => tracing::warn!(lease = %self.name, "lease not released in time; it runs out by itself"),
+            Ok(Ok(())) => tracing::info!(lease = %self.lock.name, "lease released"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, lease = %self.lock.name, "lease not released; it runs out by itself")
+            }
+            Err(_) => tracing::warn!(lease = %self.lock.name, "lease not released in time; it runs out by itself"),
         }
     }
 }
@@ -301,6 +307,26 @@ mod tests {
         *until.lock().unwrap() = Some(Instant::now() - Duration::from_millis(1));
         assert!(!leadership.leads());
         assert!(Leadership::always().leads());
+    }
+
+    #[tokio::test]
+    async fn a_pass_that_began_in_an_earlier_term_writes_nothing() {
+        let (_sender, changes) = watch::channel(true);
+        let until = Arc::new(Mutex::new(Some(Instant::now() + Duration::from_secs(60))));
+        let term = Arc::new(AtomicU64::new(1));
+        let leadership = Leadership { until: until.clone(), changes, term: term.clone(), always: false };
+        let seen = leadership.pass(async {
+            let before = leadership.may_write();
+            // Lost, and gained again, while the pass waits for something.
+            for promise in [None, Some(Instant::now() + Duration::from_secs(60))] {
+                tokio::task::yield_now().await;
+                extend(&mut until.lock().unwrap(), promise, &term, Instant::now());
+            }
+            (before, leadership.leads(), leadership.may_write())
+        });
+        assert_eq!(seen.await, (true, true, false));
+        assert!(leadership.pass(async { leadership.may_write() }).await, "the next pass");
+        assert!(leadership.may_write(), "outside of a pass");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 pub mod client;
 pub mod events;
 pub mod lease;
+pub mod lock;
+pub mod review;
 pub mod secrets;
 pub mod service_proxy;
 pub mod status;

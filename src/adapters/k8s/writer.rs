@@ -1,4 +1,5 @@
-//! The one writer of Secrets. It takes only what passed the guards, and writes only while this replica leads.
+//! The one writer of Secrets. It takes only what passed the guards, and writes only while this replica leads, and in the
+//! very term in which the pass began that decided.
 
 use http::Method;
 
@@ -121,6 +122,6 @@ impl Writer {
     }
 
     fn must_lead(&self) -> Result<(), ApiError> {
-        if self.leadership.leads() { Ok(()) } else { Err(ApiError::NotLeading) }
+        if self.leadership.may_write() { Ok(()) } else { Err(ApiError::NotLeading) }
     }
 }

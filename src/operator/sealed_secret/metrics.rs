@@ -49,27 +49,38 @@ struct DurationLabels {
 /// The series.
 pub(super) struct SealedMetrics {
     requests: Counter,
+    opened: Counter,
+    unchanged: Counter,
     errors: Family<ErrorLabels, Counter>,
     conditions: Family<ConditionLabels, Gauge>,
     http: Family<RequestLabels, Counter>,
     http_seconds: Family<DurationLabels, Histogram, fn() -> Histogram>,
+    /// Leaves out what names objects: whoever can scrape would learn every name.
+    omit_objects: bool,
     /// Labels under which each object has its condition, to take them away with it.
     series: Mutex<HashMap<ObjectKey, ConditionLabels>>,
 }
 
 impl SealedMetrics {
-    pub(super) fn register(metrics: &Metrics) -> Self {
+    pub(super) fn register(metrics: &Metrics, omit_objects: bool) -> Self {
         /// client_golang's default buckets, in seconds.
         const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
         let this = Self {
             requests: Counter::default(),
+            opened: Counter::default(),
+            unchanged: Counter::default(),
             errors: Family::default(),
             conditions: Family::default(),
             http: Family::default(),
             http_seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            omit_objects,
             series: Mutex::default(),
         };
         metrics.with(|registry| {
+            let help = "SealedSecrets whose values were opened, each with one private-key operation or more a value";
+            registry.register("latchwork_sealed_opened", help, this.opened.clone());
+            let help = "SealedSecrets that a start found in force and did not open";
+            registry.register("latchwork_sealed_unchanged", help, this.unchanged.clone());
             let registry = registry.sub_registry_with_prefix("sealed_secrets_controller");
             let build = Family::<BuildLabels, Gauge>::default();
             build.get_or_create(&BuildLabels { revision: env!("CARGO_PKG_VERSION") }).set(0);
@@ -91,12 +102,23 @@ impl SealedMetrics {
         self.requests.inc();
     }
 
+    pub(super) fn opened(&self) {
+        self.opened.inc();
+    }
+
+    pub(super) fn unchanged(&self) {
+        self.unchanged.inc();
+    }
+
     pub(super) fn failed(&self, reason: &'static str, namespace: &str) {
         self.errors.get_or_create(&ErrorLabels { reason, namespace: namespace.into() }).inc();
     }
 
     /// Sets the condition of an object.
     pub(super) fn observe(&self, key: &ObjectKey, object: &SealedSecret, synced: bool) {
+        if self.omit_objects {
+            return;
+        }
         let instance = object.metadata.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/instance"));
         let labels = ConditionLabels {
             namespace: key.namespace.clone(),
@@ -134,7 +156,7 @@ mod tests {
     #[test]
     fn series_have_the_incumbents_names_and_go_with_their_object() {
         let metrics = Metrics::new();
-        let sealed = SealedMetrics::register(&metrics);
+        let sealed = SealedMetrics::register(&metrics, false);
         let object: SealedSecret = serde_json::from_value(serde_json::json!({
             "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "spec": { "encryptedData": {} },
             "metadata": { "name": "s", "namespace": "n", "labels": { "app.kubernetes.io/instance": "i" } },
@@ -161,5 +183,10 @@ mod tests {
         assert!(metrics.render().unwrap().contains(&format!("{condition} 1")));
         sealed.forget(&key);
         assert!(!metrics.render().unwrap().contains(condition));
+
+        let metrics = Metrics::new();
+        let sealed = SealedMetrics::register(&metrics, true);
+        sealed.observe(&key, &object, true);
+        assert!(!metrics.render().unwrap().contains("condition_info{"), "no names where none are wanted");
     }
 }

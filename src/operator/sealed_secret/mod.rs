@@ -1,6 +1,6 @@
 //! `SealedSecret`: observe, decide, act, report. What is decided is in `pure::sealed`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,13 +15,15 @@ use crate::adapters::k8s::events::{EventKind, Note};
 use crate::adapters::k8s::watch::{self, Change, Entry, Scope, SecretMeta, Store};
 use crate::adapters::k8s::writer::Written;
 use crate::adapters::k8s::{ApiError, secrets, status};
-use crate::pure::crd::sealed_secret::SealedSecret;
-use crate::pure::desired::{GuardPolicy, SecretAction};
+use crate::pure::crd::sealed_secret::{IN_FORCE, SealedSecret};
+use crate::pure::desired::{GuardPolicy, ObservedSecret, SecretAction};
 use crate::pure::error::Explain;
 use crate::pure::queue::{Finish, Lane, ObjectKey};
 use crate::pure::sealed::decide::{Failure, Outcome, conclude, decide};
+use crate::pure::sealed::keys::KeyFingerprint;
+use crate::pure::sealed::mark::{self, Covered};
 use crate::pure::sealed::unseal::{UnsealOptions, unseal_with};
-use crate::pure::sealed::{Hints, UnsealError, Unsealed};
+use crate::pure::sealed::{Hints, SealingKeys, UnsealError, Unsealed};
 
 mod http;
 mod keys;
@@ -46,21 +48,55 @@ struct Sealed {
     stores: Vec<(Option<String>, Arc<Store<SealedSecret>>)>,
     keys: Arc<KeySet>,
     hints: RwLock<Hints>,
-    /// Version of each Secret after our last look or write: a watch event about that very version is no news.
-    known: Mutex<HashMap<ObjectKey, String>>,
+    /// Metadata of the Secrets of further namespaces; the operator itself has those of its own scope.
+    secrets: HashMap<String, Arc<Store<SecretMeta>>>,
+    /// What is known of each Secret since our last look or write.
+    known: Mutex<HashMap<ObjectKey, Look>>,
     metrics: SealedMetrics,
+}
+
+/// What this process knows of one Secret.
+struct Look {
+    /// Its version after our last look or write: a watch event about that very version is no news.
+    version: String,
+    /// What it was brought in line with, unless that failed.
+    settled: Option<Facts>,
+}
+
+/// Everything that decides what the Secret should be.
+#[derive(PartialEq)]
+struct Facts {
+    uid: Option<String>,
+    generation: Option<i64>,
+    annotations: Option<BTreeMap<String, String>>,
+    /// Fingerprints of the keys in use.
+    keys: Vec<KeyFingerprint>,
+}
+
+impl Facts {
+    fn of(entry: &Entry<SealedSecret>, keys: &SealingKeys) -> Self {
+        Self {
+            uid: entry.meta.uid.clone(),
+            generation: entry.meta.generation,
+            annotations: entry.meta.annotations.clone(),
+            keys: keys.active().map(|key| key.fingerprint().clone()).collect(),
+        }
+    }
 }
 
 /// Makes the part.
 pub fn part(context: &Arc<Context>) -> Part {
+    let further = namespaces(context).into_iter().flatten();
+    let further = further.filter(|namespace| context.settings.watch_namespace.as_ref() != Some(namespace));
     let sealed = Arc::new(Sealed {
         context: context.clone(),
         driver: Driver::new(KIND),
         stores: namespaces(context).into_iter().map(|namespace| (namespace, Arc::default())).collect(),
+        secrets: further.map(|namespace| (namespace, Arc::default())).collect(),
         keys: Arc::new(KeySet::new(context)),
         hints: RwLock::default(),
         known: Mutex::default(),
-        metrics: SealedMetrics::register(&context.metrics),
+        metrics: SealedMetrics::register(&context.metrics, context.settings.sealing.omit_object_metrics),
     });
     let ready = {
         let sealed = sealed.clone();
@@ -102,10 +138,10 @@ fn tasks(sealed: &Arc<Sealed>) -> Vec<BoxFuture<'static, ()>> {
     ];
     for (namespace, store) in &sealed.stores {
         tasks.push(Box::pin(watch_objects(sealed.clone(), namespace.clone(), store.clone())));
-        // The operator itself watches the Secrets of its own scope; those of further namespaces are this kind's alone.
-        if *namespace != context.settings.watch_namespace && context.settings.sealing.repair {
-            tasks.push(Box::pin(watch_secrets(sealed.clone(), namespace.clone())));
-        }
+    }
+    // The operator itself watches the Secrets of its own scope; those of further namespaces are this kind's alone.
+    for (namespace, store) in sealed.secrets.iter().filter(|_| context.settings.sealing.repair) {
+        tasks.push(Box::pin(watch_secrets(sealed.clone(), namespace.clone(), store.clone())));
     }
     tasks
 }
@@ -117,11 +153,11 @@ async fn watch_objects(sealed: Arc<Sealed>, namespace: Option<String>, store: Ar
     watch::objects(cluster, scope, store, on, stop).await;
 }
 
-async fn watch_secrets(sealed: Arc<Sealed>, namespace: Option<String>) {
-    let scope = Scope { namespace, labels: String::new() };
+async fn watch_secrets(sealed: Arc<Sealed>, namespace: String, store: Arc<Store<SecretMeta>>) {
+    let scope = Scope { namespace: Some(namespace), labels: String::new() };
     let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
     let on = move |change: Change<'_, SecretMeta>| sealed.secret_changed(&change);
-    watch::secrets(cluster, scope, Arc::default(), on, stop).await;
+    watch::secrets(cluster, scope, store, on, stop).await;
 }
 
 /// When the set of keys changes, everything that is not in force gets another chance at once.
@@ -173,7 +209,7 @@ impl Sealed {
         let version = change.new.and_then(|entry| entry.object.as_ref().ok()).map(|meta| &meta.resource_version);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let news = match (version, known.get(change.key)) {
-            (Some(version), Some(known)) => version != known,
+            (Some(version), Some(look)) => *version != look.version,
             // Gone, and not known to be there: that is how we left it.
             (None, None) => false,
             _ => true,
@@ -187,13 +223,66 @@ impl Sealed {
     fn remember_version(&self, key: &ObjectKey, version: Option<&str>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match version {
-            Some(version) => drop(known.insert(key.clone(), version.to_owned())),
+            Some(version) => drop(known.insert(key.clone(), Look { version: version.to_owned(), settled: None })),
             None => drop(known.remove(key)),
         }
     }
 
+    /// Remembers that the Secret is as `facts` ask.
+    fn settle(&self, key: &ObjectKey, facts: Option<Facts>) {
+        if let Some(look) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get_mut(key) {
+            look.settled = facts;
+        }
+    }
+
+    /// Whether the last pass of this process left the Secret as it is, for the very same object and keys. The watch may tell
+    /// of our own write before its answer has come: such a pass has nothing to do.
+    fn is_settled(&self, key: &ObjectKey, facts: &Facts) -> bool {
+        let meta = self.secret_meta(key);
+        let version = meta.as_ref().and_then(|entry| entry.object.as_ref().ok()).map(|meta| &meta.resource_version);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(key).is_some_and(|look| look.settled.as_ref() == Some(facts) && Some(&look.version) == version)
+    }
+
+    fn secret_meta(&self, key: &ObjectKey) -> Option<Arc<Entry<SecretMeta>>> {
+        self.secrets.get(&key.namespace).unwrap_or(&self.context.secrets).get(key)
+    }
+
+    /// Whether this process has not looked at the object's Secret yet.
+    fn is_first_look(&self, key: &ObjectKey) -> bool {
+        !self.known.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
+    /// Whether an earlier process left the object's Secret as it asks, and nothing has changed since: then there is nothing
+    /// to open, to read or to write.
+    fn is_unchanged(&self, key: &ObjectKey, entry: &Entry<SealedSecret>) -> bool {
+        let Ok(object) = &entry.object else { return false };
+        let mark = object.status.as_ref().and_then(|status| status.condition(IN_FORCE));
+        let Some(mark) = mark.filter(|_| in_force(entry)) else { return false };
+        let Some(meta) = self.secret_meta(key) else { return false };
+        let Ok(meta) = &meta.object else { return false };
+        let covered =
+            Covered { uid: &meta.uid, resource_version: &meta.resource_version, settings: self.marked_settings() };
+        let keys = self.keys.current_set();
+        let holds = mark::holds(&mark.message, object, covered, &keys);
+        if holds {
+            // Who counts what each key holds need not open it either.
+            if let Some(key) = mark::opened_by(&mark.message, &keys) {
+                self.hints.write().unwrap_or_else(PoisonError::into_inner).remember_all(object, key);
+            }
+            self.remember_version(key, Some(&meta.resource_version));
+        }
+        holds
+    }
+
+    fn marked_settings(&self) -> [bool; 2] {
+        let sealing = &self.context.settings.sealing;
+        [sealing.deprecated_data, sealing.allow_token_types]
+    }
+
     /// Opens on a thread of its own: one entry costs milliseconds of pure computation.
     async fn unseal(&self, object: Arc<Entry<SealedSecret>>) -> Option<Result<Unsealed, UnsealError>> {
+        self.metrics.opened();
         let keys = self.keys.current_set();
         let options = UnsealOptions { deprecated_data: self.context.settings.sealing.deprecated_data, explain: true };
         // Hints are read under a short lock by a copy of what this object needs: the whole map stays shared.
@@ -208,13 +297,21 @@ impl Sealed {
         Some(opened)
     }
 
-    async fn act(&self, key: &ObjectKey, entry: &Arc<Entry<SealedSecret>>) -> Result<Outcome, Stop> {
+    async fn act(&self, key: &ObjectKey, entry: &Arc<Entry<SealedSecret>>) -> Result<Acted, Stop> {
         let Ok(object) = &entry.object else { return Err(Stop::Finish(Finish::Stuck)) };
+        let keys = self.keys.current_set();
         let unsealed = match self.unseal(entry.clone()).await {
             Some(Ok(unsealed)) => unsealed,
-            Some(Err(error)) => return Ok(Outcome::Failed(error.into())),
+            Some(Err(error)) => return Ok(Acted::failed(error.into())),
             None => return Err(Stop::Finish(Finish::Failed)),
         };
+        let found = unsealed.found().to_vec();
+        let mark = |secret: &ObservedSecret| {
+            let (uid, resource_version) = (secret.uid.as_str(), secret.resource_version.as_str());
+            let covered = Covered { uid, resource_version, settings: self.marked_settings() };
+            mark::make(object, covered, &found, &keys)
+        };
+        let first_look = self.is_first_look(key);
         let live = secrets::get(&self.context.cluster, &key.namespace, &key.name).await?;
         let policy = GuardPolicy {
             namespace: Some(key.namespace.clone()),
@@ -224,34 +321,38 @@ impl Sealed {
             Ok(action) => action,
             Err(failure) => {
                 self.remember_version(key, live.as_ref().map(|live| live.resource_version.as_str()));
-                return Ok(Outcome::Failed(failure));
+                return Ok(Acted::failed(failure));
             }
         };
         if matches!(action, SecretAction::Keep) {
             self.remember_version(key, live.as_ref().map(|live| live.resource_version.as_str()));
-            return Ok(Outcome::Kept);
+            // Marked anew once in a process only: somebody who goes on writing to a Secret in ways that change nothing must
+            // not make us write a status each time.
+            let mark = live.as_ref().filter(|_| first_look).and_then(mark);
+            return Ok(Acted { outcome: Outcome::Kept, mark });
         }
         match self.context.writer.carry_out(&action).await {
             Ok(Written::Stored(stored)) => {
                 self.remember_version(key, Some(&stored.resource_version));
-                Ok(Outcome::Written)
+                Ok(Acted { outcome: Outcome::Written, mark: mark(&stored) })
             }
-            Ok(Written::Kept | Written::Deleted) => Ok(Outcome::Kept),
+            Ok(Written::Kept | Written::Deleted) => Ok(Acted { outcome: Outcome::Kept, mark: None }),
             Err(error) if error.is_conflict() => Err(Stop::Finish(Finish::Again)),
             // A refusal belongs into the status; a server that is away does not, since it is no property of the object.
             Err(error @ (ApiError::Invalid { .. } | ApiError::Denied { .. })) => {
-                Ok(Outcome::Failed(Failure::api(object, &error.to_string(), error.retry())))
+                Ok(Acted::failed(Failure::api(object, &error.to_string(), error.retry())))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn report(&self, key: &ObjectKey, object: &SealedSecret, outcome: &Outcome) -> Result<(), Stop> {
+    async fn report(&self, key: &ObjectKey, object: &SealedSecret, acted: &Acted) -> Result<(), Stop> {
+        let Acted { outcome, mark } = acted;
         if let Outcome::Failed(failure) = outcome {
             self.metrics.failed(failure.metric(), &key.namespace);
             tracing::warn!(object = %key, reason = failure.reason(), "{}", failure.line());
         }
-        let report = conclude(object, outcome, Timestamp::now());
+        let report = conclude(object, outcome, mark.clone(), Timestamp::now());
         if let Some(event) = report.event {
             self.context.events.record(Note {
                 about: reference(object),
@@ -302,6 +403,18 @@ impl Sealed {
     }
 }
 
+/// An outcome, and the mark by which the next process will know it.
+struct Acted {
+    outcome: Outcome,
+    mark: Option<String>,
+}
+
+impl Acted {
+    fn failed(failure: Failure) -> Self {
+        Self { outcome: Outcome::Failed(failure), mark: None }
+    }
+}
+
 /// A pass that ended without an outcome for the object.
 enum Stop {
     Finish(Finish),
@@ -348,16 +461,31 @@ impl Reconcile for Sealed {
         if entry.meta.deletion_timestamp.is_some() {
             return Finish::Settled(None);
         }
-        let outcome = match self.act(key, &entry).await {
-            Ok(outcome) => outcome,
+        let facts = Facts::of(&entry, &self.keys.current_set());
+        if self.is_settled(key, &facts) {
+            return Finish::Settled(None);
+        }
+        if self.is_first_look(key) && self.is_unchanged(key, &entry) {
+            self.settle(key, Some(facts));
+            self.metrics.unchanged();
+            self.metrics.observe(key, object, true);
+            return Finish::Settled(None);
+        }
+        let acted = match self.act(key, &entry).await {
+            Ok(acted) => acted,
             Err(stop) => return stop.finish(key),
         };
-        if let Err(stop) = self.report(key, object, &outcome).await {
-            return stop.finish(key);
-        }
-        match outcome {
+        let finish = match &acted.outcome {
             Outcome::Kept | Outcome::Written => Finish::Settled(None),
             Outcome::Failed(failure) => Finish::from(failure.retry()),
+        };
+        match self.report(key, object, &acted).await {
+            Ok(()) => {
+                let settled = matches!(acted.outcome, Outcome::Kept | Outcome::Written);
+                self.settle(key, settled.then_some(facts));
+                finish
+            }
+            Err(stop) => stop.finish(key),
         }
     }
 }

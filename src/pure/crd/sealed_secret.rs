@@ -16,8 +16,17 @@ use serde_json::{Map, Value};
 /// Name of the file under `crds/`.
 pub const FILE: &str = "bitnami.com_sealedsecrets.yaml";
 
-/// The only condition type that the incumbent sets.
+/// The only condition type that the incumbent sets. It stands first: the printer columns read the first one.
 pub const SYNCED: &str = "Synced";
+/// The same for programs that wait for an object by the words of kstatus.
+pub const READY: &str = "Ready";
+/// kstatus: it failed, and will not get better by waiting. Absent otherwise.
+pub const STALLED: &str = "Stalled";
+/// kstatus: it failed, and is tried again by itself. Absent otherwise.
+pub const RECONCILING: &str = "Reconciling";
+/// The Secret was left as the object asks; the message is a mark by which a restart knows that (see `pure::sealed::mark`).
+/// A condition, and no field of its own: the incumbent's schema keeps conditions and would drop a field.
+pub const IN_FORCE: &str = "latchwork.dev/InForce";
 
 /// What a SealedSecret asks for.
 #[derive(CustomResource, Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -213,7 +222,7 @@ pub struct SealedSecretStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SealedSecretCondition {
-    /// Type of the condition; valid value: "Synced".
+    /// Type of the condition: "Synced", and beside it "Ready", "Stalled" and "Reconciling" as kstatus reads them.
     #[serde(rename = "type")]
     pub kind: String,
     /// "True", "False" or "Unknown".
@@ -237,7 +246,12 @@ pub struct SealedSecretCondition {
 impl SealedSecretStatus {
     /// The `Synced` condition, if it was ever set.
     pub fn synced(&self) -> Option<&SealedSecretCondition> {
-        self.conditions.iter().find(|condition| condition.kind == SYNCED)
+        self.condition(SYNCED)
+    }
+
+    /// The condition of this type.
+    pub fn condition(&self, kind: &str) -> Option<&SealedSecretCondition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
     }
 }
 

@@ -6,10 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 
 use super::unseal::{UnsealError, Unsealed, object_key};
-use crate::pure::crd::sealed_secret::{SYNCED, SealedSecret, SealedSecretCondition, SealedSecretStatus};
+use crate::pure::crd::sealed_secret::{
+    IN_FORCE, READY, RECONCILING, STALLED, SYNCED, SealedSecret, SealedSecretCondition, SealedSecretStatus,
+};
 use crate::pure::desired::{GuardError, GuardPolicy, ObservedSecret, SecretAction, WriteMode, guard};
 use crate::pure::error::{Explain, Retry, clip, one_line};
 use crate::pure::limits;
+use crate::pure::queue::ObjectKey;
 
 /// Annotation of an existing Secret that allows to overwrite it and to become its owner.
 pub const MANAGED: &str = "sealedsecrets.bitnami.com/managed";
@@ -30,15 +33,13 @@ pub enum Failure {
     #[error("failed update: Resource {0:?} already exists and is not managed by SealedSecret")]
     Unmanaged(String),
     /// The Secret is immutable and its data would change.
-    #[error(
-        "Error updating {0}: the target Secret is immutable. Once a Secret is marked as immutable, it is not possible to revert this change nor to mutate the contents of the data field. You can only delete and recreate the Secret."
-    )]
-    Immutable(String),
+    #[error("Secret {:?} is invalid: data: Forbidden: field is immutable when `immutable` is set", .0.name)]
+    Immutable(ObjectKey),
     /// A guard refused the Secret.
     #[error(transparent)]
     Guard(#[from] GuardError),
     /// The API server refused or failed.
-    #[error("failed update: {text}")]
+    #[error("{text}")]
     Api {
         /// The API server's words, without any part of the Secret.
         text: String,
@@ -60,9 +61,12 @@ impl Failure {
     /// The failure that an API error text stands for: an immutable Secret has its own.
     pub fn api(object: &SealedSecret, text: &str, retry: Retry) -> Self {
         if text.contains("field is immutable when `immutable` is set") {
-            return Self::Immutable(object_key(object).to_string());
+            return Self::Immutable(object_key(object));
         }
-        Self::Api { text: one_line(text), retry }
+        // As the API server itself calls it.
+        let key = object_key(object);
+        let text = text.replacen(&format!("Secret {key}"), &format!("Secret {:?}", key.name), 1);
+        Self::Api { text: one_line(&text), retry }
     }
 }
 
@@ -92,7 +96,8 @@ impl Explain for Failure {
             Self::Unseal(error) => error.hint(),
             Self::Unmanaged(_) => format!("annotate the Secret with {MANAGED}: \"true\" to hand it over, or delete it"),
             Self::Guard(error) => error.hint(),
-            Self::Immutable(_) | Self::Api { .. } => String::new(),
+            Self::Immutable(_) => "delete the Secret; it is made anew".into(),
+            Self::Api { .. } => String::new(),
         }
     }
 }
@@ -147,7 +152,7 @@ pub fn decide(
         return Err(Failure::Unmanaged(live.name.clone()));
     }
     if live.immutable == Some(true) && !secret.data().same_as(&live.data) {
-        return Err(Failure::Immutable(object_key(object).to_string()));
+        return Err(Failure::Immutable(object_key(object)));
     }
     let resource_version = live.resource_version.clone();
     Ok(SecretAction::Write { secret, how: WriteMode::Replace { manager: FIELD_MANAGER.into(), resource_version } })
@@ -204,52 +209,101 @@ pub struct Report {
 
 /// Status and event after a pass, from one value, so that they cannot disagree.
 ///
-/// The status is written whenever status, reason, message or generation differ: the incumbent keeps the first message
-/// while a later failure is another one. A pass that found all as it was says nothing.
-pub fn conclude(object: &SealedSecret, outcome: &Outcome, now: Timestamp) -> Report {
+/// The status is written whenever what any condition says or the generation differ: the incumbent keeps the first message
+/// while a later failure is another one. A pass that found all as it was says nothing. `mark` is a new [`super::mark`];
+/// without one the old one stands as long as the object is in force.
+pub fn conclude(object: &SealedSecret, outcome: &Outcome, mark: Option<String>, now: Timestamp) -> Report {
     let before = object.status.clone().unwrap_or_default();
-    let old = before.synced().cloned();
     let (status, reason, message) = match outcome {
         Outcome::Kept | Outcome::Written => ("True", "Unsealed", String::new()),
         Outcome::Failed(failure) => ("False", failure.reason(), clip(&failure.line(), limits::CONDITION_MESSAGE_BYTES)),
     };
-    let says = |c: &SealedSecretCondition| c.status == status && c.reason == reason && c.message == message;
     let generation = object.metadata.generation;
-    let changed = !old.as_ref().is_some_and(says) || before.observed_generation != generation;
+    let mut writer = Conditions { conditions: before.conditions, now: Time(now), changed: false };
+    // First, since the printer columns read the first one.
+    writer.set(SYNCED, status, reason, message.clone());
+    let synced = writer.changed || before.observed_generation != generation;
+    writer.set(READY, status, reason, message);
+    match outcome {
+        Outcome::Kept | Outcome::Written => {
+            writer.remove(STALLED);
+            writer.remove(RECONCILING);
+            if let Some(mark) = mark {
+                writer.set(IN_FORCE, "True", "Marked", mark);
+            }
+        }
+        Outcome::Failed(failure) => {
+            let (is, is_not) = match failure.retry() {
+                Retry::OnChange => (STALLED, RECONCILING),
+                _ => (RECONCILING, STALLED),
+            };
+            writer.set(is, "True", reason, String::new());
+            writer.remove(is_not);
+            writer.remove(IN_FORCE);
+        }
+    }
     let event = match outcome {
-        Outcome::Kept if !changed => None,
+        Outcome::Kept if !synced => None,
         Outcome::Kept | Outcome::Written => {
             Some(Event { warning: false, reason: "Unsealed", message: "SealedSecret unsealed successfully".into() })
         }
         // Repeated failures repeat their event: the API side folds equal ones into a count.
         Outcome::Failed(failure) => Some(failure_event(failure)),
     };
-    if !changed {
-        return Report { status: None, event };
+    let changed = synced || writer.changed;
+    let status =
+        changed.then_some(SealedSecretStatus { observed_generation: generation, conditions: writer.conditions });
+    Report { status, event }
+}
+
+struct Conditions {
+    conditions: Vec<SealedSecretCondition>,
+    now: Time,
+    changed: bool,
+}
+
+impl Conditions {
+    fn set(&mut self, kind: &str, status: &str, reason: &str, message: String) {
+        let old = self.conditions.iter_mut().find(|condition| condition.kind == kind);
+        if old.as_ref().is_some_and(|c| c.status == status && c.reason == reason && c.message == message) {
+            return;
+        }
+        self.changed = true;
+        let since = old.as_ref().filter(|old| old.status == status).map(|old| old.last_transition_time.clone());
+        let condition = SealedSecretCondition {
+            kind: kind.into(),
+            status: status.into(),
+            last_update_time: Some(self.now.clone()),
+            last_transition_time: since.unwrap_or_else(|| Some(self.now.clone())),
+            reason: reason.into(),
+            message,
+        };
+        match old {
+            Some(place) => *place = condition,
+            None if kind == SYNCED => self.conditions.insert(0, condition),
+            None => self.conditions.push(condition),
+        }
     }
-    let now = Time(now);
-    let flipped = old.as_ref().is_none_or(|old| old.status != status);
-    let condition = SealedSecretCondition {
-        kind: SYNCED.into(),
-        status: status.into(),
-        last_update_time: Some(now.clone()),
-        last_transition_time: if flipped { Some(now) } else { old.and_then(|old| old.last_transition_time) },
-        reason: reason.into(),
-        message,
-    };
-    let mut conditions = before.conditions;
-    match conditions.iter_mut().find(|condition| condition.kind == SYNCED) {
-        Some(place) => *place = condition,
-        // First, since the printer columns read the first one.
-        None => conditions.insert(0, condition),
+
+    fn remove(&mut self, kind: &str) {
+        let before = self.conditions.len();
+        self.conditions.retain(|condition| condition.kind != kind);
+        self.changed |= self.conditions.len() != before;
     }
-    Report { status: Some(SealedSecretStatus { observed_generation: generation, conditions }), event }
 }
 
 fn failure_event(failure: &Failure) -> Event {
     let line = failure.line();
     let (reason, text) = match failure {
         Failure::Unseal(_) => ("ErrUnsealFailed", format!("Failed to unseal: {line}")),
+        Failure::Immutable(key) => (
+            "ErrUpdateFailed",
+            format!(
+                "Error updating {key}: the target Secret is immutable. Once a Secret is marked as immutable, it is not \
+                 possible to revert this change nor to mutate the contents of the data field. You can only delete and \
+                 recreate the Secret."
+            ),
+        ),
         // The incumbent's event leaves out the words that its condition begins with.
         _ => ("ErrUpdateFailed", line.strip_prefix("failed update: ").unwrap_or(&line).to_owned()),
     };

@@ -7,18 +7,20 @@
 use std::sync::Arc;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::rsa::{OaepPrivateDecryptingKey, OaepPublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::FromDer as _;
+use zeroize::Zeroizing;
 
 use super::backup::{self, BackupMarks};
 use super::pem;
 use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::{Explain, Retry};
-use crate::pure::secret::Plaintext;
+use crate::pure::secret::{FingerprintKey, Plaintext};
 
 /// SSH-style fingerprint of a public key, `SHA256:` and unpadded base64, as the incumbent logs it.
 pub type KeyFingerprint = Arc<str>;
@@ -187,6 +189,7 @@ pub struct SealingKey {
     fingerprint: KeyFingerprint,
     certificate: Option<Certificate>,
     backups: BackupMarks,
+    marks: FingerprintKey,
 }
 
 impl SealingKey {
@@ -200,7 +203,7 @@ impl SealingKey {
         created: Option<Timestamp>,
     ) -> Result<(Self, Option<KeyError>), KeyError> {
         let key = || name.to_owned();
-        let (private, fingerprint) = parse_private(key_pem, name)?;
+        let (private, fingerprint, marks) = parse_private(key_pem, name)?;
         let (certificate, problem) = match cert_pem.map(|text| Certificate::parse(name, text)) {
             None => (None, None),
             Some(Err(problem)) => (None, Some(problem)),
@@ -210,7 +213,7 @@ impl SealingKey {
             Some(Ok(certificate)) => (Some(certificate), None),
         };
         let backups = BackupMarks::default();
-        Ok((Self { name: key(), state, created, private, fingerprint, certificate, backups }, problem))
+        Ok((Self { name: key(), state, created, private, fingerprint, certificate, backups, marks }, problem))
     }
 
     /// Reads a key Secret: `tls.key`, `tls.crt`, and the state from its label. A Secret without the label is active only
@@ -268,6 +271,11 @@ impl SealingKey {
         &self.private
     }
 
+    /// Key of digests that only a holder of this private key can make (see [`super::mark`]).
+    pub fn marks(&self) -> &FingerprintKey {
+        &self.marks
+    }
+
     /// The time that orders it. A key without that time is older than all that have one.
     pub fn order_time(&self, order: KeyOrder) -> Timestamp {
         match order {
@@ -278,7 +286,10 @@ impl SealingKey {
     }
 }
 
-fn parse_private(text: &[u8], name: &str) -> Result<(OaepPrivateDecryptingKey, KeyFingerprint), KeyError> {
+fn parse_private(
+    text: &[u8],
+    name: &str,
+) -> Result<(OaepPrivateDecryptingKey, KeyFingerprint, FingerprintKey), KeyError> {
     let unusable = || KeyError::Unusable { key: name.into() };
     let block = pem::blocks(text)
         .find(|block| block.label.ends_with("PRIVATE KEY"))
@@ -290,7 +301,16 @@ fn parse_private(text: &[u8], name: &str) -> Result<(OaepPrivateDecryptingKey, K
     }
     .map_err(|_| unusable())?;
     let fingerprint = fingerprint(&private.public_key()).ok_or_else(unusable)?;
-    Ok((OaepPrivateDecryptingKey::new(private).map_err(|_| unusable())?, fingerprint))
+    let marks = marks_key(&block.der).ok_or_else(unusable)?;
+    Ok((OaepPrivateDecryptingKey::new(private).map_err(|_| unusable())?, fingerprint, marks))
+}
+
+/// HKDF-SHA256 of the private key as it is stored, for a purpose of its own: it gives nothing of the key away.
+fn marks_key(der: &[u8]) -> Option<FingerprintKey> {
+    let mut key = Zeroizing::new([0; 32]);
+    let derived = Salt::new(HKDF_SHA256, b"latchwork.dev").extract(der);
+    derived.expand(&[b"marks of SealedSecrets"], HKDF_SHA256).ok()?.fill(&mut *key).ok()?;
+    Some(FingerprintKey::new(*key))
 }
 
 /// SHA-256 over the `ssh-rsa` public key blob (RFC 4253 section 6.6), printed as OpenSSH prints it.

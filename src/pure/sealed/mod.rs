@@ -3,8 +3,10 @@
 //! - [`scope`]: what an item is bound to; [`blob`]: the wire format; [`item`]: one value sealed or opened.
 //! - [`pem`], [`keys`]: the sealing keys of a cluster; [`generate`]: a new one.
 //! - [`manifest`], [`legacy`], [`render`], [`diagnose`], [`unseal`]: a whole object, and why it did not open.
+//! - [`mark`]: how a restart knows what is unchanged.
 //! - [`decide`]: what to do about its Secret, and what to say afterwards; [`inventory`]: which key opens what.
 //! - [`ring`]: the state of each key, and what may be retired; [`backup`]: the keys as they leave a cluster and come back.
+//! - [`pin`]: the certificate that a repository pins.
 //! - [`seal`]: a Secret sealed as kubeseal does; [`reseal`]: an object sealed to another key; [`rekey`]: single values of a
 //!   file sealed to another key; [`rate`]: the limit of the HTTP endpoints.
 //!
@@ -20,7 +22,9 @@ pub mod item;
 pub mod keys;
 pub mod legacy;
 pub mod manifest;
+pub mod mark;
 pub mod pem;
+pub mod pin;
 pub mod rate;
 pub mod rekey;
 pub mod render;

@@ -11,9 +11,10 @@ use super::decide::{Failure, MANAGED, Outcome, PATCH, SKIP_OWNER, conclude, deci
 use super::generate::{Generated, NewKey, generate};
 use super::inventory::Inventory;
 use super::keys::{Certificate, KeyOrder, KeyState, SealingKey, SealingKeys};
+use super::mark::{self, Covered};
 use super::unseal::{UnsealOptions, object_scope, open_entries, unseal_with};
-use super::{Hints, Scope, UnsealError, item, unseal};
-use crate::pure::crd::sealed_secret::SealedSecret;
+use super::{Hints, Scope, UnsealError, item, scope, unseal};
+use crate::pure::crd::sealed_secret::{IN_FORCE, SealedSecret};
 use crate::pure::desired::{GuardPolicy, ObservedSecret, SecretAction, WriteMode};
 use crate::pure::error::{Explain, Retry};
 use crate::pure::secret::{Plaintext, SecretData};
@@ -473,7 +474,7 @@ fn an_immutable_secret_is_not_tried_in_vain() {
     let mut live = live(json!({}), Some("u1"), json!({ "a": "b2xk" }));
     live.immutable = Some(true);
     let Err(failure) = decided(spec(), Some(&live)) else { panic!("not refused") };
-    assert!(failure.to_string().contains("the target Secret is immutable"), "{failure}");
+    assert!(failure.to_string().contains("field is immutable when `immutable` is set"), "{failure}");
     assert_eq!(failure.retry(), Retry::OnChange);
     let object = strict(spec());
     let text = "Secret \"s\" is invalid: data: Forbidden: field is immutable when `immutable` is set";
@@ -484,13 +485,15 @@ fn an_immutable_secret_is_not_tried_in_vain() {
 fn status_and_event_say_each_thing_once() {
     let now = |s: &str| s.parse().expect("time");
     let mut object = strict(spec());
-    let first = conclude(&object, &Outcome::Written, now("2026-01-01T00:00:00Z"));
+    let first = conclude(&object, &Outcome::Written, None, now("2026-01-01T00:00:00Z"));
     let status = first.status.expect("written");
     assert_eq!(status.observed_generation, Some(3));
     assert_eq!(
         status.synced().map(|c| (c.status.as_str(), c.reason.as_str(), c.message.as_str())),
         Some(("True", "Unsealed", ""))
     );
+    assert!(status.condition("Ready").is_some_and(|c| c.status == "True"));
+    assert_eq!(status.conditions.len(), 2, "what is abnormal is absent");
     let event = first.event.expect("event");
     assert_eq!(
         (event.warning, event.reason, event.message.as_str()),
@@ -498,22 +501,31 @@ fn status_and_event_say_each_thing_once() {
     );
 
     object.status = Some(status);
-    let again = conclude(&object, &Outcome::Kept, now("2026-01-02T00:00:00Z"));
+    let again = conclude(&object, &Outcome::Kept, None, now("2026-01-02T00:00:00Z"));
     assert!(again.status.is_none() && again.event.is_none(), "nothing new, nothing said");
+    let marked = conclude(&object, &Outcome::Kept, Some("mark".into()), now("2026-01-02T00:00:00Z"));
+    assert!(marked.event.is_none(), "a mark is no news for people");
+    object.status = marked.status;
+    let in_force = |object: &SealedSecret| object.status.as_ref().and_then(|s| s.condition(IN_FORCE).cloned());
+    assert_eq!(in_force(&object).map(|c| c.message), Some("mark".into()));
+    assert!(conclude(&object, &Outcome::Kept, None, now("2026-01-02T00:00:00Z")).status.is_none(), "it stays");
 
     let fail = |name: &str| Outcome::Failed(Failure::Unmanaged(name.into()));
-    let failed = conclude(&object, &fail("s"), now("2026-01-03T00:00:00Z"));
+    let failed = conclude(&object, &fail("s"), None, now("2026-01-03T00:00:00Z"));
     let event = failed.event.expect("event");
     assert_eq!((event.warning, event.reason), (true, "ErrUpdateFailed"));
     assert!(event.message.starts_with("Resource \"s\" already exists"), "{}", event.message);
     object.status = failed.status;
+    assert_eq!(in_force(&object), None);
+    let status = object.status.as_ref().expect("set");
+    assert_eq!(status.conditions.iter().map(|c| c.kind.as_str()).collect::<Vec<_>>(), ["Synced", "Ready", "Stalled"]);
     let condition = |object: &SealedSecret| object.status.as_ref().and_then(|s| s.synced().cloned()).expect("set");
     let third = condition(&object);
     assert_eq!((third.status.as_str(), third.reason.as_str()), ("False", "AlreadyExists"));
     assert_eq!(third.last_transition_time, third.last_update_time);
 
     // Another failure while it is False already is written, and is no transition.
-    let other = conclude(&object, &fail("t"), now("2026-01-04T00:00:00Z"));
+    let other = conclude(&object, &fail("t"), None, now("2026-01-04T00:00:00Z"));
     object.status = other.status;
     let fourth = condition(&object);
     assert!(fourth.message.contains("\"t\""));
@@ -521,16 +533,68 @@ fn status_and_event_say_each_thing_once() {
     assert_ne!(fourth.last_update_time, third.last_update_time);
 
     object.metadata.generation = Some(4);
-    let next = conclude(&object, &fail("t"), now("2026-01-05T00:00:00Z"));
+    let next = conclude(&object, &fail("t"), None, now("2026-01-05T00:00:00Z"));
     assert_eq!(next.status.expect("written").observed_generation, Some(4));
 
+    let passing = Outcome::Failed(Failure::Api { text: "busy".into(), retry: Retry::Backoff });
+    let passing = conclude(&object, &passing, None, now("2026-01-05T00:00:00Z")).status.expect("written");
+    assert!(passing.condition("Stalled").is_none() && passing.condition("Reconciling").is_some());
+
     let error = failed_unseal(&object);
-    let report = conclude(&object, &Outcome::Failed(error.into()), now("2026-01-06T00:00:00Z"));
+    let report = conclude(&object, &Outcome::Failed(error.into()), None, now("2026-01-06T00:00:00Z"));
     let event = report.event.expect("event");
     assert_eq!(event.reason, "ErrUnsealFailed");
     assert!(event.message.starts_with("Failed to unseal: no key could decrypt secret (a)"), "{}", event.message);
     let message = report.status.and_then(|s| s.synced().cloned()).expect("set").message;
     assert!(message.starts_with("no key could decrypt secret (a); a: "), "{message}");
+}
+
+#[test]
+fn a_mark_holds_for_exactly_what_it_was_made_for() {
+    let all = vector_keys(&["old", "current"]);
+    let mut object = vector("sealed/two-keys.yaml");
+    object.metadata.uid = Some("u1".into());
+    let found = open_entries(&object, &all, &Hints::default(), UnsealOptions::default()).expect("opens").found;
+    let covered = Covered { uid: "s1", resource_version: "7", settings: [true, false] };
+    let mark = mark::make(&object, covered, &found, &all).expect("made");
+    assert!(mark::holds(&mark, &object, covered, &all));
+    assert_eq!(mark::opened_by(&mark, &all), None, "two keys opened it");
+    let one = mark::make(&object, covered, &found[..1], &all).expect("made");
+    let key = mark::opened_by(&one, &all).expect("one key");
+    assert_eq!(Some(key), found.first().map(|found| &found.key));
+    let mut hints = Hints::default();
+    hints.remember_all(&object, key);
+    assert!(found.iter().all(|found| hints.get(&found.digest) == Some(key)));
+    for other in [
+        Covered { uid: "s2", ..covered },
+        Covered { resource_version: "8", ..covered },
+        Covered { settings: [true, true], ..covered },
+    ] {
+        assert!(!mark::holds(&mark, &object, other, &all), "{other:?}");
+    }
+    let changed = |change: fn(&mut SealedSecret)| {
+        let mut object = object.clone();
+        change(&mut object);
+        mark::holds(&mark, &object, covered, &all)
+    };
+    assert!(!changed(|o| drop(o.spec.encrypted_data.0.pop_first())));
+    assert!(!changed(|o| o.metadata.uid = Some("u2".into())));
+    assert!(!changed(|o| o.metadata.uid = None));
+    assert!(!changed(|o| o.metadata.name = Some("other".into())));
+    assert!(!changed(|o| o.spec.data = Some(String::new())));
+    let wide =
+        |o: &mut SealedSecret| o.metadata.annotations = Some([(scope::CLUSTER_WIDE.into(), "true".into())].into());
+    assert!(!changed(wide));
+    assert!(changed(|o| o.metadata.annotations = Some([("note".into(), "x".into())].into())));
+    // Nobody without a sealing key can make one, and a key that is gone or compromised takes its objects with it.
+    for names in [&["old"][..], &["current"], &[]] {
+        assert!(!mark::holds(&mark, &object, covered, &vector_keys(names)), "{names:?}");
+    }
+    let (by, digest) = mark.split_once(' ').map(|(rules, rest)| (rules.to_owned(), rest.to_owned())).expect("words");
+    for forged in [String::new(), by.clone(), format!("{by} {digest}x"), format!("v0 {digest}"), mark.replace('0', "1")]
+    {
+        assert!(!mark::holds(&forged, &object, covered, &all), "{forged}");
+    }
 }
 
 fn failed_unseal(object: &SealedSecret) -> UnsealError {

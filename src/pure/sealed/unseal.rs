@@ -27,7 +27,8 @@ pub struct UnsealOptions {
     pub deprecated_data: bool,
     /// Whether every entry is attempted and failures are explained. Never for a caller over HTTP: the explanation says
     /// what other scopes hold, and a body full of entries that no key opens would cost a private-key operation for each
-    /// entry and key. Without it the first failure ends the work.
+    /// entry and key. Without it the first failure ends the work, and so does the number of operations
+    /// ([`limits::HTTP_KEY_OPERATIONS`]).
     pub explain: bool,
 }
 
@@ -57,6 +58,17 @@ impl Hints {
         let digests = texts.filter_map(|text| Some(Blob::parse(&blob::decode(text).ok()?).ok()?.digest()));
         let young = digests.filter_map(|digest| Some((digest, self.get(&digest)?.clone()))).collect();
         Self { young, old: HashMap::new() }
+    }
+
+    /// Remembers that this key opens every value of the object.
+    pub fn remember_all(&mut self, object: &SealedSecret, key: &KeyFingerprint) {
+        let texts = object.spec.encrypted_data.0.iter().map(|(entry, text)| (entry.as_str(), text));
+        let texts = texts.chain(object.spec.data.iter().map(|text| ("", text)));
+        let found = texts.filter_map(|(entry, text)| {
+            let digest = Blob::parse(&blob::decode(text).ok()?).ok()?.digest();
+            Some(Found { entry: entry.into(), digest, key: key.clone() })
+        });
+        self.remember(&found.collect::<Vec<_>>());
     }
 
     /// Remembers what a call of [`open_entries`] or [`unseal`] found.
@@ -310,8 +322,9 @@ pub fn open_entries(
     hints: &Hints,
     options: UnsealOptions,
 ) -> Result<OpenedEntries, UnsealError> {
-    let mut opener =
-        Opener { object, keys, hints, sibling: None, found: vec![], diagnoses: 0, explain: options.explain };
+    let explain = options.explain;
+    let operations = if explain { usize::MAX } else { limits::HTTP_KEY_OPERATIONS };
+    let mut opener = Opener { object, keys, hints, sibling: None, found: vec![], diagnoses: 0, explain, operations };
     let Some(deprecated) = &object.spec.data else {
         let mut data = SecretData::new();
         let mut failures = BTreeMap::new();
@@ -348,6 +361,8 @@ struct Opener<'a> {
     found: Vec<Found>,
     diagnoses: usize,
     explain: bool,
+    /// Private-key operations that may still be spent.
+    operations: usize,
 }
 
 impl Opener<'_> {
@@ -361,6 +376,10 @@ impl Opener<'_> {
         let key = object_key(self.object);
         let label = object_scope(self.object).label(&key.namespace, &key.name);
         for candidate in self.candidates(&digest) {
+            if self.operations == 0 {
+                break;
+            }
+            self.operations -= 1;
             match item::open(&blob, candidate.private(), &label) {
                 Ok(value) => {
                     let key = candidate.fingerprint().clone();

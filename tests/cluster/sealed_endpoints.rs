@@ -1,0 +1,262 @@
+//! The HTTP endpoints for SealedSecrets: for everybody, for callers with a right, for nobody.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use latchwork::pure::sealed::keys::Certificate;
+use latchwork::pure::sealed::{Scope, item};
+use latchwork::pure::secret::Plaintext;
+
+use crate::rig;
+use crate::rig::control_plane::{ControlPlane, Options};
+use crate::rig::in_pod::expose;
+use crate::rig::operator::Operator;
+use crate::rig::sealed_controller::SealedController;
+
+use super::sealed_drop_in::called;
+
+fn vector(name: &str) -> String {
+    std::fs::read_to_string(rig::tools::repository().join("tests/vectors/sealed").join(name)).expect("vector")
+}
+
+fn key_secret(namespace: &str) -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": { "name": "key", "namespace": namespace,
+                      "labels": { "sealedsecrets.bitnami.com/sealed-secrets-key": "active" } },
+        "stringData": { "tls.key": vector("keys/current.key"), "tls.crt": vector("keys/current.crt") },
+    })
+    .to_string()
+}
+
+fn object(namespace: &str, sealed_for: &str) -> Value {
+    let certificate = Certificate::parse("current", vector("keys/current.crt").as_bytes()).expect("certificate");
+    let label = Scope::Strict.label(namespace, sealed_for);
+    let item = item::seal(&Plaintext::copy_of(b"hunter2"), certificate.public(), &label).expect("seals").to_bytes();
+    json!({
+        "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "metadata": { "name": "db", "namespace": namespace },
+        "spec": { "encryptedData": { "a": STANDARD.encode(item) } },
+    })
+}
+
+/// One request: status, the headers that count, body.
+async fn send(
+    url: &str,
+    method: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> (u16, Vec<(String, String)>, String) {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("HTTP client");
+    let mut request = http.request(method.parse().expect("method"), url).body(body);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.send().await.expect("answers");
+    let status = answer.status().as_u16();
+    let kept = ["x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after", "www-authenticate"];
+    let headers = kept.iter().filter_map(|name| {
+        let value = answer.headers().get(*name)?;
+        Some(((*name).to_owned(), value.to_str().expect("text").to_owned()))
+    });
+    let headers = headers.collect();
+    (status, headers, answer.text().await.expect("text"))
+}
+
+/// The envelope that Kubernetes clients put around protobuf: magic, then apiVersion and kind, then the raw object.
+fn protobuf(raw: &[u8]) -> Vec<u8> {
+    let field = |tag: u8, bytes: &[u8]| {
+        let mut out = vec![tag << 3 | 2];
+        let mut length = bytes.len();
+        while length > 127 {
+            out.push((length % 128) as u8 | 128);
+            length /= 128;
+        }
+        out.push(length as u8);
+        [out, bytes.to_vec()].concat()
+    };
+    let meta = [field(1, b"bitnami.com/v1alpha1"), field(2, b"SealedSecret")].concat();
+    [b"k8s\0".to_vec(), field(1, &meta), field(2, raw)].concat()
+}
+
+#[tokio::test]
+async fn every_request_is_answered_as_the_real_controller_does() {
+    rig::require_sandbox("the Sealed Secrets controller");
+    let plane = ControlPlane::start(Options::default()).await;
+    plane.install_crds();
+    // One server is enough: there are no SealedSecrets in it.
+    let (real, ours) = ("real", "ours");
+    for namespace in [real, ours] {
+        plane.apply(&format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}"));
+        plane.apply(&key_secret(namespace));
+    }
+    let arguments = ["--key-renew-period=0"];
+    let real = SealedController::start(&plane, real, &arguments).await;
+    let ours = SealedController::start_program(called("controller"), &plane, ours, &arguments).await;
+    let good = object("team", "db");
+    let text = |value: &Value| value.to_string().into_bytes();
+    let yaml = "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: db, namespace: team}\nspec:\n  encryptedData:\n    a: ";
+    let yaml = format!("{yaml}{}\n", good["spec"]["encryptedData"]["a"].as_str().unwrap()).into_bytes();
+    let with = |pointer: &str, value: Value| {
+        let mut changed = good.clone();
+        *changed.pointer_mut(pointer).expect(pointer) = value;
+        text(&changed)
+    };
+    let mut templated = good.clone();
+    templated["spec"]["template"] = json!({ "type": "Opaque", "metadata": { "labels": { "a": "b" } } });
+    let cases: Vec<(&str, &str, Vec<u8>)> = vec![
+        ("POST", "good", text(&good)),
+        ("GET", "another method", text(&good)),
+        ("PUT", "another method", text(&good)),
+        ("POST", "a template", text(&templated)),
+        ("POST", "YAML", yaml.clone()),
+        ("POST", "another name", with("/metadata/name", json!("other"))),
+        ("POST", "no entries", with("/spec/encryptedData", json!({}))),
+        ("POST", "no base64", with("/spec/encryptedData/a", json!("*"))),
+        ("POST", "no string", with("/spec/encryptedData/a", json!(7))),
+        ("POST", "another kind", with("/kind", json!("Secret"))),
+        ("POST", "another version", with("/apiVersion", json!("bitnami.com/v9"))),
+        ("POST", "no manifest", b"not a manifest".to_vec()),
+        ("POST", "nothing", vec![]),
+        ("POST", "protobuf around JSON", protobuf(&text(&good))),
+        ("POST", "protobuf without an object", protobuf(b"")),
+    ];
+    let mut differences = vec![];
+    for path in ["/v1/verify", "/v1/rotate"] {
+        for (index, (method, name, body)) in cases.iter().enumerate() {
+            // A caller of its own each time, so that no limit counts.
+            let caller = format!("192.0.2.{index}");
+            let headers = [("x-forwarded-for", caller.as_str())];
+            let theirs = send(&format!("{}{path}", real.url), method, &headers, body.clone()).await;
+            let mine = send(&format!("{}{path}", ours.url), method, &headers, body.clone()).await;
+            // The real one does not limit rotate in this version (it does from v0.39 on).
+            let limits = path == "/v1/verify";
+            if theirs.0 != mine.0 || (limits && theirs.1 != mine.1) {
+                differences.push(format!("{path} {method} {name}: {theirs:?}, ours {mine:?}"));
+            }
+        }
+    }
+    for path in ["/healthz", "/v1/cert.pem", "/nothing", "/v1/verify/more"] {
+        for method in ["GET", "POST"] {
+            let theirs = send(&format!("{}{path}", real.url), method, &[], vec![]).await;
+            let mine = send(&format!("{}{path}", ours.url), method, &[], vec![]).await;
+            if theirs.0 != mine.0 || (theirs.0 == 200 && theirs.2 != mine.2) {
+                differences.push(format!("{path} {method}: {theirs:?}, ours {mine:?}"));
+            }
+        }
+    }
+    // Five at once: the same ones pass, and the headers are the same to the second.
+    for attempt in 0..5 {
+        let headers = [("x-forwarded-for", "198.51.100.7")];
+        let theirs = send(&format!("{}/v1/verify", real.url), "POST", &headers, text(&good)).await;
+        let mine = send(&format!("{}/v1/verify", ours.url), "POST", &headers, text(&good)).await;
+        if (theirs.0, &theirs.1) != (mine.0, &mine.1) {
+            differences.push(format!("request {attempt}: {theirs:?}, ours {mine:?}"));
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+#[tokio::test]
+async fn callers_need_the_right_when_the_endpoints_ask_for_it() {
+    rig::require_sandbox("the service proxy");
+    let plane = ControlPlane::start(Options::default()).await;
+    plane.install_crds();
+    plane.apply(
+        "apiVersion: v1
+kind: ServiceAccount
+metadata: {name: operator, namespace: default}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: operator}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: operator, namespace: default}]
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: team}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: ci, namespace: team}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: verify, namespace: team}
+rules: [{apiGroups: [bitnami.com], resources: [sealedsecrets/verify], verbs: [create]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: verify, namespace: team}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: verify}
+subjects: [{kind: ServiceAccount, name: ci, namespace: team}]
+",
+    );
+    plane.apply(&key_secret("default"));
+    let arguments = ["--sealed-endpoints", "authorised", "--key-renew-days", "0"];
+    let operator = Operator::start_in_pod(&plane, "default", "operator", &arguments).await;
+    operator.wait_ready().await;
+    let (verify, rotate) = (format!("{}/v1/verify", operator.url), format!("{}/v1/rotate", operator.url));
+    let body = |namespace: &str| object(namespace, "db").to_string().into_bytes();
+    let mut callers = 0;
+    let mut ask = async |url: &str, token: Option<(&str, &str)>, namespace: &str| {
+        callers += 1;
+        let caller = format!("192.0.2.{callers}");
+        let token = token.map(|(header, token)| (header, format!("Bearer {token}")));
+        let mut headers = vec![("x-forwarded-for", caller.as_str())];
+        headers.extend(token.as_ref().map(|(header, token)| (*header, token.as_str())));
+        send(url, "POST", &headers, body(namespace)).await
+    };
+    let refused = ask(&verify, None, "team").await;
+    assert_eq!(refused.0, 401, "{refused:?}");
+    assert!(
+        refused.1.contains(&("www-authenticate".into(), "Bearer".into()))
+            && refused.2.contains("X-Latchwork-Authorization")
+    );
+    assert_eq!(ask(&verify, Some(("authorization", "garbage")), "team").await.0, 401);
+
+    // A token for nothing but this, and one for the API server itself.
+    for audiences in [&["latchwork.dev"][..], &[]] {
+        let token = plane.service_account_token("team", "ci", audiences).await;
+        for header in ["authorization", "x-latchwork-authorization"] {
+            let (status, _, text) = ask(&verify, Some((header, &token)), "team").await;
+            assert_eq!((status, text.as_str()), (200, ""), "{header} {audiences:?}");
+        }
+        let (status, _, text) = ask(&rotate, Some(("authorization", &token)), "team").await;
+        assert_eq!(status, 403, "{text}");
+        assert_eq!(
+            text,
+            "system:serviceaccount:team:ci may not create sealedsecrets.bitnami.com/rotate in namespace \"team\"\n"
+        );
+        let (status, _, text) = ask(&verify, Some(("authorization", &token)), "default").await;
+        assert_eq!(status, 403, "the namespace of the object decides: {text}");
+    }
+    let other = plane.service_account_token("team", "ci", &["example.com"]).await;
+    assert_eq!(ask(&verify, Some(("authorization", &other)), "team").await.0, 401, "a token for somebody else");
+
+    // Through the service proxy, which takes the caller's own credentials off.
+    expose(&plane, "default", "sealed-secrets-controller", "http", operator.port());
+    let token = plane.service_account_token("team", "ci", &["latchwork.dev"]).await;
+    let path = "/api/v1/namespaces/default/services/http:sealed-secrets-controller:http/proxy/v1/verify";
+    let admin = plane.client().await;
+    let request = http::Request::post(path)
+        .header("x-latchwork-authorization", format!("Bearer {token}"))
+        .body(body("team"))
+        .unwrap();
+    let answer = admin.request_text(request).await;
+    assert_eq!(answer.map_err(|e| e.to_string()), Ok(String::new()));
+    assert!(!operator.process.output().contains(&token));
+
+    // Turned off, only the certificate is there.
+    drop(operator);
+    let operator = Operator::start(&plane.kubeconfig, "default", &["--sealed-endpoints", "off"]).await;
+    operator.wait_ready().await;
+    for path in ["/v1/verify", "/v1/rotate"] {
+        let (status, ..) = send(&format!("{}{path}", operator.url), "POST", &[], body("team")).await;
+        assert_eq!(status, 404);
+    }
+    assert_eq!(operator.get("/v1/cert.pem").await, Ok((200, vector("keys/current.crt"))));
+}
