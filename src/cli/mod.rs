@@ -21,6 +21,7 @@ pub mod keys;
 mod keys_at_hand;
 pub mod kubeseal;
 pub mod operator;
+pub mod pin;
 mod providers;
 pub mod rekey;
 pub mod render;
@@ -65,6 +66,8 @@ enum Verb {
     Keys(keys::KeysArgs),
     /// Seal Secrets for a cluster, as kubeseal does: with its flags, output and messages
     Kubeseal(Box<kubeseal::KubesealArgs>),
+    /// Pin the cluster's sealing certificate in the repository, to seal offline and to no other key
+    Pin(pin::PinArgs),
     /// Run as the Sealed Secrets controller does, with its flags and variables
     SealedSecretsController(Box<sealed_secrets_controller::ControllerArgs>),
 }
@@ -100,6 +103,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Verb::Crds(args) => crds::run(&args),
         Verb::Keys(args) => keys::run(&args),
         Verb::Kubeseal(args) => kubeseal::run(*args),
+        Verb::Pin(args) => pin::run(&args),
         Verb::SealedSecretsController(args) => sealed_secrets_controller::run(*args),
         Verb::Rekey(args) => rekey::run(&args),
         Verb::Check(args) => check::run(&args),

@@ -343,3 +343,65 @@ fn variables_certificates_by_url_and_version() {
         );
     }
 }
+
+#[test]
+fn a_pinned_certificate_seals_offline_and_refuses_every_other_key() {
+    let repository = scratch::dir("repository");
+    let folder = repository.join("apps/db");
+    std::fs::create_dir_all(repository.join(".git")).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
+    let named = "metadata: {name: db, namespace: team}\nstringData: {a: b}\n";
+    let here = |mut command: Command| {
+        command.current_dir(&folder);
+        command
+    };
+    let (current, old) = (cert(), vector("keys/old.crt").display().to_string());
+    // Without a pin the cluster is asked, as ever.
+    let asked = run(here(ours(&[])), named.as_bytes());
+    assert_eq!(asked.status.code(), Some(1), "{}", asked.stderr);
+    let none = run(here(ours(&["--pin", "check", "--cert", &current])), named.as_bytes());
+    assert!(none.stderr.contains("no certificate is pinned"), "{}", none.stderr);
+
+    let pin = |arguments: &[&str]| {
+        let mut command = process::latchwork();
+        command.arg("pin").args(arguments).current_dir(&folder);
+        run(command, b"")
+    };
+    let pinned = pin(&["--cert", &current]);
+    assert!(pinned.status.success() && pinned.stderr.starts_with("pinned SHA256:"), "{}", pinned.stderr);
+    let file = repository.join(".latchwork/recipients");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("# reviewed\nage1qqqq\n{text}")).unwrap();
+
+    // Nothing but the certificate is needed, and it is said where it came from.
+    let sealed = run(here(ours(&["-o", "yaml"])), named.as_bytes());
+    assert!(sealed.status.success(), "{}", sealed.stderr);
+    assert!(sealed.stderr.starts_with("sealing to SHA256:") && sealed.stderr.contains(".latchwork/recipients"));
+    let secret = run_ok(theirs(&["--recovery-unseal", "--recovery-private-key", &key()]), sealed.stdout.as_bytes());
+    assert_eq!(data(&secret)["a"], "Yg==");
+    let raw = run_ok(here(ours(&["--raw", "--scope", "cluster-wide"])), b"x");
+    assert!(raw.starts_with("Ag"));
+
+    // The right one may be named; another one is refused until it is pinned, or the pin is left out once.
+    run_ok(here(ours(&["--cert", &current])), named.as_bytes());
+    let refused = run(here(ours(&["--cert", &old])), named.as_bytes());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stdout.is_empty() && refused.stderr.contains("--pin update"), "{}", refused.stderr);
+    run_ok(here(ours(&["--cert", &old, "--pin", "off"])), named.as_bytes());
+    // No Secret is sealed to a certificate that has run out, pinned or not: the old one's is still good.
+    run_ok(here(ours(&["--cert", &old, "--pin=update"])), named.as_bytes());
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(after.contains("# reviewed\nage1qqqq\n") && !after.contains(text.lines().nth(3).unwrap()), "{after}");
+    let refused = run(here(ours(&["--cert", &current])), named.as_bytes());
+    assert_eq!(refused.status.code(), Some(1));
+
+    // Above the repository nothing counts, and a private key in the file is an error.
+    let inner = folder.join("inner");
+    std::fs::create_dir_all(inner.join(".git")).unwrap();
+    let mut command = ours(&["--pin", "check", "--cert", &current]);
+    command.current_dir(&inner);
+    assert!(run(command, named.as_bytes()).stderr.contains("no certificate is pinned"));
+    std::fs::copy(vector("keys/old.key"), &file).unwrap();
+    let private = run(here(ours(&[])), named.as_bytes());
+    assert!(private.stderr.contains("a private key"), "{}", private.stderr);
+}

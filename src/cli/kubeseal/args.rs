@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use crate::adapters::k8s::Overrides;
+use crate::cli::pin::UsePin;
 use crate::pure::sealed::Scope;
 
 /// Seal Secrets for a cluster, as kubeseal does: with its flags, output and messages.
@@ -68,6 +69,9 @@ pub struct KubesealArgs {
     /// Private key file for --recovery-unseal: PEM, or the JSON/YAML of a key Secret or of a List of them
     #[arg(long, env = "SEALED_SECRETS_RECOVERY_PRIVATE_KEY", hide_env = true, value_delimiter = ',')]
     pub(super) recovery_private_key: Vec<PathBuf>,
+    /// What the certificate pinned in the repository (.latchwork/recipients) is good for
+    #[arg(long, env = "LATCHWORK_PIN", hide_env = true, value_name = "HOW", default_value = "use")]
+    pub(super) pin: UsePin,
     /// Print version information and exit
     #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(super) version: bool,

@@ -13,6 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use super::complain;
+use super::pin::{Pinned, UsePin};
+use crate::adapters::k8s::Overrides;
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::sealed::keys::Certificate;
 use crate::pure::sealed::seal::{SealRequest, check_expiry, merge, printable, read_secrets, seal_secret};
@@ -94,11 +96,10 @@ impl Kubeseal {
             let made = Controller::connect(args).await?.re_encrypt(&self.sealed_secrets()?).await?;
             return self.write(&self.print_all(&made)?);
         }
-        let pem = self.certificate_text().await?;
         if args.fetch_cert {
-            return self.write(&pem);
+            return self.write(&self.certificate_text().await?);
         }
-        let certificate = Certificate::parse("--cert", &pem)?;
+        let certificate = self.certificate().await?;
         check_expiry(&certificate, Timestamp::now())?;
         if let Some(path) = &args.merge_into {
             return self.merge_into(path, &certificate);
@@ -136,17 +137,34 @@ impl Kubeseal {
     }
 
     async fn certificate_text(&self) -> anyhow::Result<Vec<u8>> {
-        let location = self.args.cert.as_str();
-        if location.is_empty() {
-            return Controller::connect(&self.args).await?.certificate().await;
+        match self.args.cert.as_str() {
+            "" => Controller::connect(&self.args).await?.certificate().await,
+            location => certificate_at(location).await,
         }
-        // A drive letter is no scheme.
-        let scheme = location.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| scheme.len() > 1);
-        match scheme {
-            Some("http" | "https") => fetch(location).await,
-            Some("file") => read(Path::new(location.trim_start_matches("file:").trim_start_matches("//"))),
-            _ => read(Path::new(location)),
+    }
+
+    /// The certificate to seal with: the repository's own, where it has pinned one.
+    async fn certificate(&self) -> anyhow::Result<Certificate> {
+        let parse = |pem: Vec<u8>| Certificate::parse("--cert", &pem);
+        let how = self.args.pin;
+        let here = std::env::current_dir();
+        let pinned = match here {
+            Ok(here) if how != UsePin::Off => Pinned::nearest(&here)?,
+            _ => None,
+        };
+        let Some((pinned, own)) = pinned.as_ref().and_then(|pinned| Some((pinned, pinned.certificate()?))) else {
+            if matches!(how, UsePin::Check | UsePin::Update) {
+                bail!("no certificate is pinned in this repository; `latchwork pin` pins one");
+            }
+            return Ok(parse(self.certificate_text().await?)?);
+        };
+        if how == UsePin::Use && self.args.cert.is_empty() {
+            complain(&format!("sealing to {}, pinned in {}", own.fingerprint(), pinned.path.display()));
+            return Ok(parse(own.pem().as_bytes().to_vec())?);
         }
+        let certificate = parse(self.certificate_text().await?)?;
+        if how == UsePin::Update { pinned.update(&certificate) } else { pinned.check(&certificate) }?;
+        Ok(certificate)
     }
 
     fn request(&self) -> SealRequest {
@@ -252,6 +270,27 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("open {}", path.display()))
 }
 
+/// The text of a certificate in a file or behind a URL.
+pub(super) async fn certificate_at(location: &str) -> anyhow::Result<Vec<u8>> {
+    // A drive letter is no scheme.
+    let scheme = location.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| scheme.len() > 1);
+    match scheme {
+        Some("http" | "https") => fetch(location).await,
+        Some("file") => read(Path::new(location.trim_start_matches("file:").trim_start_matches("//"))),
+        _ => read(Path::new(location)),
+    }
+}
+
+/// The text of the certificate that a controller serves; `service` is its namespace and name.
+pub(super) async fn certificate_of(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+    service: (&str, &str),
+) -> anyhow::Result<Vec<u8>> {
+    let overrides = Overrides { context: context.map(str::to_owned), ..Default::default() };
+    Controller::reach(kubeconfig, &overrides, service.0, service.1).await?.certificate().await
+}
+
 async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
     let client = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build()?;
     let answer = client.get(url).send().await.with_context(|| format!("cannot fetch {url:?}"))?;
@@ -262,7 +301,7 @@ async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Replaces a file in one step, keeping its mode: readers see the old or the new text, and a failure leaves the old.
-fn replace(path: &Path, text: &[u8]) -> anyhow::Result<()> {
+pub(super) fn replace(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     let failed = || format!("cannot write {}", path.display());
     // A link is written through: the file behind it is meant.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
