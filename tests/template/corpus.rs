@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # a comment
-//! @data NAME          the value of that name in data.json (default: std)
+//! @data NAME          the value of that name in data.json or pkcs12.json (default: std)
 //! @flavour external   @missingkey error   @left <%   @right %>   @fixed on
 //! @each a | b | c     the next line is taken once for each, in place of §
 //! {{ .user }}         `␤` is a line feed, `␉` a tab, `␀XX` the byte with that hexadecimal code
@@ -27,6 +27,21 @@ pub struct Case {
 }
 
 impl Case {
+    /// A case that is in no file.
+    pub fn new(template: &str, flavour: &str, data: serde_json::Value) -> Self {
+        let empty = String::new;
+        Self {
+            template: template.into(),
+            data,
+            flavour: flavour.into(),
+            left: empty(),
+            right: empty(),
+            missing_key: empty(),
+            fixed: true,
+            place: "a test".into(),
+        }
+    }
+
     pub fn show(&self) -> String {
         format!("{}: {:?}", self.place, String::from_utf8_lossy(&self.template))
     }
@@ -92,9 +107,16 @@ fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/template")
 }
 
+/// All named data: what is written by hand, and what `pkcs12.sh` makes.
+pub fn data() -> BTreeMap<String, serde_json::Value> {
+    let read = |file: &str| -> BTreeMap<String, serde_json::Value> {
+        serde_json::from_slice(&std::fs::read(folder().join(file)).unwrap()).unwrap()
+    };
+    read("data.json").into_iter().chain(read("pkcs12.json")).collect()
+}
+
 pub fn load() -> Vec<Case> {
-    let data: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(&std::fs::read(folder().join("data.json")).unwrap()).unwrap();
+    let data = data();
     let mut files: Vec<_> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let mut cases = Vec::new();

@@ -12,6 +12,7 @@
 )]
 
 mod corpus;
+mod made;
 mod mutate;
 mod oracle;
 

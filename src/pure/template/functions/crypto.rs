@@ -15,8 +15,8 @@ use super::super::error::Fault;
 use super::super::types::{INT, ObjectKind, Type, UintKind};
 use super::super::value::{Object, Value};
 use super::encoding::{Illegal, base64_of, base64_to};
-use super::keys::{Key, Kind, decode, encode};
-use super::{Arguments, Context, Function, Result, made, text};
+use super::keys::{Key, Kind, decode, der, element, encode};
+use super::{Arguments, Context, Function, Result, made, prefixed, text};
 
 const STR: Type = Type::Str;
 const LIST: Type = Type::List(&Type::Any);
@@ -221,14 +221,6 @@ fn given_key(pem: &[u8]) -> std::result::Result<Key, Fault> {
     Key::from_pem(pem).map_err(|fault| prefixed("parsing private key", fault))
 }
 
-fn prefixed(what: &str, fault: Fault) -> Fault {
-    match fault {
-        Fault::Plain(message) => Fault::Plain(format!("{what}: {message}")),
-        Fault::Withheld(message) => Fault::Withheld(format!("{what}: {message}")),
-        limit => limit,
-    }
-}
-
 fn key_pem(key: &Key) -> std::result::Result<ByteStr, Fault> {
     let (label, der) = key.traditional().ok_or_else(|| Fault::withheld("a key cannot be encoded"))?;
     let mut out = Buffer::new();
@@ -306,19 +298,48 @@ fn parameters(
     params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature, rcgen::KeyUsagePurpose::KeyEncipherment];
     params.extended_key_usages =
         vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth, rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-    params.is_ca = rcgen::IsCa::ExplicitNoCa;
     Ok(params)
 }
 
 fn finished(made: std::result::Result<rcgen::Certificate, rcgen::Error>, key: &Key) -> Result {
     let made = made.map_err(|_| Fault::withheld("error creating certificate"))?;
+    with_key(made.der(), key)
+}
+
+fn with_key(made: &[u8], key: &Key) -> Result {
     let mut pem = Buffer::new();
-    encode(&mut pem, "CERTIFICATE", &[], made.der());
+    encode(&mut pem, "CERTIFICATE", &[], made);
     certificate(pem.into(), key_pem(key)?)
+}
+
+/// The certificate with the issuer's name byte for byte as the issuer has it, signed anew: the library writes names anew
+/// and keeps one attribute of each kind, so that a chain through such an authority would not verify.
+fn issued_by(made: &[u8], issuer: &[u8], signer: &rcgen::KeyPair) -> Option<Zeroizing<Vec<u8>>> {
+    use rcgen::SigningKey as _;
+    let (_, whole, _) = element(made)?;
+    let (_, mut rest, after) = element(whole)?;
+    let (algorithm_tag, algorithm, _) = element(after)?;
+    let mut parts = Vec::new();
+    while let Some((tag, content, tail)) = element(rest) {
+        // Version, serial number, algorithm, issuer.
+        parts.push(if parts.len() == 3 { Zeroizing::new(issuer.to_vec()) } else { der(tag, &[content]) });
+        rest = tail;
+    }
+    let inner = der(0x30, &parts.iter().map(|part| part.as_slice()).collect::<Vec<_>>());
+    let signature = signer.sign(&inner).ok()?;
+    Some(der(0x30, &[&inner, &der(algorithm_tag, &[algorithm]), &der(3, &[&[0], &signature])]))
 }
 
 fn pair(key: &Key) -> std::result::Result<rcgen::KeyPair, Fault> {
     key.pair().ok_or_else(|| Fault::withheld("the private key cannot be used"))
+}
+
+/// Says that the certificate is no authority. The library's own way adds a key identifier, which Go gives to authorities
+/// only, and by which chains are put in order.
+fn no_authority(params: &mut rcgen::CertificateParams) {
+    let mut constraints = rcgen::CustomExtension::from_oid_content(&[2, 5, 29, 19], vec![0x30, 0]);
+    constraints.set_criticality(true);
+    params.custom_extensions.push(constraints);
 }
 
 fn authority(context: &mut Context<'_, '_>, args: &[Value], key: &Key) -> Result {
@@ -329,7 +350,8 @@ fn authority(context: &mut Context<'_, '_>, args: &[Value], key: &Key) -> Result
 }
 
 fn self_signed(context: &mut Context<'_, '_>, args: &[Value], key: &Key) -> Result {
-    let params = parameters(context, args.bytes(0), args.at(1), args.at(2), args.int(3))?;
+    let mut params = parameters(context, args.bytes(0), args.at(1), args.at(2), args.int(3))?;
+    no_authority(&mut params);
     finished(params.self_signed(&pair(key)?), key)
 }
 
@@ -338,8 +360,19 @@ fn signed(context: &mut Context<'_, '_>, args: &[Value], key: &Key) -> Result {
     let (block, _) = decode(ca).ok_or_else(|| Fault::plain("unable to decode certificate"))?;
     let ca_key = Key::from_pem(ca_key).map_err(|fault| prefixed("error parsing private key", fault))?;
     let mut params = parameters(context, args.bytes(0), args.at(1), args.at(2), args.int(3))?;
+    no_authority(&mut params);
     params.use_authority_key_identifier_extension = true;
-    let issuer = rcgen::Issuer::from_ca_cert_der(&block.der.as_slice().into(), pair(&ca_key)?)
+    let ca_key = pair(&ca_key)?;
+    let (_, authority) = x509_parser::parse_x509_certificate(&block.der)
         .map_err(|_| Fault::withheld("error parsing certificate: decodedSignerCert.Bytes"))?;
-    finished(params.signed_by(&pair(key)?, &issuer), key)
+    if *authority.public_key().subject_public_key.data != *ca_key.public_key_raw() {
+        let text = "error creating certificate: x509: provided PrivateKey doesn't match parent's PublicKey";
+        return Err(Fault::plain(text));
+    }
+    let issuer = rcgen::Issuer::from_ca_cert_der(&block.der.as_slice().into(), ca_key)
+        .map_err(|_| Fault::withheld("error parsing certificate: decodedSignerCert.Bytes"))?;
+    let failed = || Fault::withheld("error creating certificate");
+    let made = params.signed_by(&pair(key)?, &issuer).map_err(|_| failed())?;
+    let made = issued_by(made.der(), authority.subject().as_raw(), issuer.key()).ok_or_else(failed)?;
+    with_key(&made, key)
 }

@@ -22,22 +22,7 @@ pub(super) const TABLE: &[Function] = &[
     Function::new("jwkPublicKeyPem", &[STR], |_, args| jwk(args.bytes(0), false)),
     Function::new("jwkPrivateKeyPem", &[STR], |_, args| jwk(args.bytes(0), true)),
     Function::new("rsaDecrypt", &[STR, STR, STR, STR], rsa_decrypt),
-    Function::new("pkcs12key", &[STR], not_yet),
-    Function::new("pkcs12keyPass", &[STR, STR], not_yet),
-    Function::new("pkcs12cert", &[STR], not_yet),
-    Function::new("pkcs12certPass", &[STR, STR], not_yet),
-    Function::new("pemToPkcs12", &[STR, STR], not_yet),
-    Function::new("pemToPkcs12Pass", &[STR, STR, STR], not_yet),
-    Function::new("fullPemToPkcs12", &[STR, STR], not_yet),
-    Function::new("fullPemToPkcs12Pass", &[STR, STR, STR], not_yet),
-    Function::new("pemTruststoreToPKCS12", &[STR], not_yet),
-    Function::new("pemTruststoreToPKCS12Pass", &[STR, STR], not_yet),
 ];
-
-/// PKCS#12 is the one part of the incumbent's table that is missing; the error says so.
-fn not_yet(_: &mut Context<'_, '_>, _: &[Value]) -> Result {
-    Err(Fault::withheld("PKCS#12 is not supported yet"))
-}
 
 /// Text before the first block does not matter.
 fn without_junk(bytes: &[u8]) -> &[u8] {
@@ -61,8 +46,8 @@ fn filter_pem(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
 }
 
 /// A certificate with the identifiers that chain it.
-struct Link {
-    block: Block,
+pub(super) struct Link {
+    pub block: Block,
     authority: Option<Vec<u8>>,
     subject: Option<Vec<u8>>,
 }
@@ -88,7 +73,7 @@ impl Link {
 }
 
 /// Certificates from leaf to root.
-fn chain(bytes: &[u8]) -> std::result::Result<Vec<Link>, Fault> {
+pub(super) fn chain(bytes: &[u8]) -> std::result::Result<Vec<Link>, Fault> {
     let (mut links, mut rest) = (Vec::new(), bytes);
     while let Some((block, tail)) = decode(rest) {
         rest = tail;
@@ -151,7 +136,8 @@ fn cert_sans(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
             GeneralName::URI(uri) => uris.push((*uri).to_owned()),
             GeneralName::IPAddress(bytes) => {
                 let four = <[u8; 4]>::try_from(*bytes).map(|bytes| core::net::Ipv4Addr::from(bytes).to_string());
-                let six = <[u8; 16]>::try_from(*bytes).map(|bytes| core::net::Ipv6Addr::from(bytes).to_string());
+                let six = <[u8; 16]>::try_from(*bytes)
+                    .map(|bytes| core::net::Ipv6Addr::from(bytes).to_canonical().to_string());
                 addresses.extend(four.or(six).ok());
             }
             _ => {}

@@ -110,7 +110,7 @@ pub(super) fn integer(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 /// Reads one DER element: tag, content, rest.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, first) = (*bytes.first()?, *bytes.get(1)?);
     let (length, start) = if first < 0x80 {
         (usize::from(first), 2)
@@ -248,6 +248,20 @@ impl Key {
                 Some(("EC PRIVATE KEY", der(0x30, &parts)))
             }
         }
+    }
+
+    /// PKCS#8 as Go writes it: no attributes, a curve named once and its point always there.
+    pub fn normal(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let inner = self.inner()?;
+        if matches!(self.kind, Kind::Rsa | Kind::Ed25519) {
+            return Some(pkcs8(self.kind, inner));
+        }
+        let (_, content, _) = element(inner)?;
+        let (_, _, rest) = element(content)?;
+        let (_, secret, _) = element(rest)?;
+        let pair = self.pair()?;
+        let point = der(0xa1, &[&der(3, &[&[0], pair.public_key_raw()])]);
+        Some(pkcs8(self.kind, &der(0x30, &[&[2, 1, 1], &der(4, &[secret]), &point])))
     }
 
     /// PKCS#8 version 1: aws-lc adds the public key of Ed25519, Go does not.

@@ -15,6 +15,7 @@ mod numbers;
 pub(super) mod objects;
 mod paths;
 mod pattern;
+mod pkcs12;
 mod random;
 mod reflection;
 mod regex;
@@ -155,6 +156,15 @@ pub(super) fn string_of(value: &Value) -> std::result::Result<ByteStr, Fault> {
     }
 }
 
+/// The fault with what was being done before its text.
+pub(super) fn prefixed(what: &str, fault: Fault) -> Fault {
+    match fault {
+        Fault::Plain(message) => Fault::Plain(format!("{what}: {message}")),
+        Fault::Withheld(message) => Fault::Withheld(format!("{what}: {message}")),
+        limit => limit,
+    }
+}
+
 type Table = HashMap<&'static str, &'static Function>;
 
 /// Later groups replace earlier ones: sprig's `slice` hides Go's.
@@ -181,7 +191,8 @@ const SEALED: &[&[Function]] = &[
     url::TABLE,
     crypto::TABLE,
 ];
-const EXTERNAL: &[&[Function]] = &[encoding::EXTERNAL, crypto::EXTERNAL, external::TABLE, yaml::EXTERNAL];
+const EXTERNAL: &[&[Function]] =
+    &[encoding::EXTERNAL, crypto::EXTERNAL, external::TABLE, pkcs12::TABLE, yaml::EXTERNAL];
 
 fn of(flavour: Flavour) -> &'static Table {
     static TABLES: [OnceLock<Table>; 2] = [OnceLock::new(), OnceLock::new()];
@@ -199,7 +210,7 @@ pub(super) fn find(flavour: Flavour, name: &str) -> Option<&'static Function> {
 
 /// Whether the result of the function depends on the clock or the random source, at least for some arguments.
 pub(super) fn is_volatile(name: &str) -> bool {
-    const NAMES: [&str; 31] = [
+    const NAMES: [&str; 32] = [
         "ago",
         "bcrypt",
         "date",
@@ -231,8 +242,9 @@ pub(super) fn is_volatile(name: &str) -> bool {
         "shuffle",
         "uuidv4",
         "pemTruststoreToPKCS12",
+        "pemTruststoreToPKCS12Pass",
     ];
-    NAMES.contains(&name) || name == "pemTruststoreToPKCS12Pass"
+    NAMES.contains(&name)
 }
 
 /// Names of all functions of an incumbent, in order.

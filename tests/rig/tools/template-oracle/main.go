@@ -2,7 +2,7 @@
 //
 // It reads one case per line of JSON on standard input and writes one answer per line:
 //
-//	{"template": "...", "data": <typed value>, "flavour": "sealed" | "external",
+//	{"template": "...", "data": <typed value>, "flavour": "sealed" | "external" | "probe",
 //	 "left": "", "right": "", "missingkey": "invalid" | "zero" | "error"}
 //	{"out": "<base64>"} or {"err": "..."}
 //
@@ -137,9 +137,18 @@ func without(funcs template.FuncMap, names ...string) template.FuncMap {
 	return out
 }
 
+func with(funcs, more template.FuncMap) template.FuncMap {
+	out := without(funcs)
+	for name, f := range more {
+		out[name] = f
+	}
+	return out
+}
+
 var (
 	sealedFuncs   = without(sprig.TxtFuncMap(), "env", "expandenv", "getHostByName")
-	externalFuncs = without(external.FuncMap(), "env", "expandenv", "getHostByName")
+	externalFuncs = with(without(external.FuncMap(), "env", "expandenv", "getHostByName"), newer)
+	probeFuncs    = with(externalFuncs, probes)
 )
 
 func render(c testCase) (out []byte, err error) {
@@ -162,8 +171,11 @@ func render(c testCase) (out []byte, err error) {
 		return nil, fmt.Errorf("bad case: %w", err)
 	}
 	funcs := sealedFuncs
-	if c.Flavour == "external" {
+	switch c.Flavour {
+	case "external":
 		funcs = externalFuncs
+	case "probe":
+		funcs = probeFuncs
 	}
 	t := template.New("t").Delims(c.Left, c.Right).Funcs(funcs)
 	if c.MissingKey != "" {
