@@ -157,9 +157,13 @@ impl Keeper {
             ledger.retain(|key: &ObjectKey| all.contains_key(key));
             for entry in all.values() {
                 let Ok(object) = &entry.object else { continue };
+                let in_force = in_force(entry);
+                if ledger.knows(object, &keys, in_force) {
+                    continue;
+                }
                 // A copy of what this object needs, so that the reconciler is not kept waiting.
                 let hints = sealed.hints.read().unwrap_or_else(PoisonError::into_inner).for_object(object);
-                let found = ledger.count(object, &keys, &hints, in_force(entry));
+                let found = ledger.count(object, &keys, &hints, in_force);
                 if !found.is_empty() {
                     sealed.hints.write().unwrap_or_else(PoisonError::into_inner).remember(&found);
                 }

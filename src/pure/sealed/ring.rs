@@ -87,21 +87,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Counts one object. `in_force` says that the reconciler opened this very version: then what it remembered in
+    /// Whether the count of this very version is known, with these keys.
+    pub fn knows(&self, object: &SealedSecret, keys: &SealingKeys, in_force: bool) -> bool {
+        let known = self.lines.get(&object_key(object));
+        known.is_some_and(|known| known.stands(&Line::of(object, in_force), keys))
+    }
+
+    /// Counts one object, whether it is known or not. `in_force` says that the reconciler opened this very version: then what it remembered in
     /// `hints` is enough. Otherwise, and where a hint is missing, the object is opened, in milliseconds for each entry and
     /// key; what was found that way is in the answer, to be remembered.
     pub fn count(&mut self, object: &SealedSecret, keys: &SealingKeys, hints: &Hints, in_force: bool) -> Vec<Found> {
-        let (key, meta) = (object_key(object), &object.metadata);
-        let mut line = Line {
-            uid: meta.uid.clone().unwrap_or_default(),
-            generation: meta.generation,
-            scope: Some(object_scope(object)),
-            in_force,
-            ..Line::default()
-        };
-        if self.lines.get(&key).is_some_and(|known| known.stands(&line, keys)) {
-            return vec![];
-        }
+        let mut line = Line::of(object, in_force);
         let found = match remembered(object, keys, hints).filter(|_| in_force) {
             Some(by_key) => {
                 line.by_key = by_key;
@@ -118,7 +114,7 @@ impl Ledger {
                 found
             }
         };
-        self.lines.insert(key, line);
+        self.lines.insert(object_key(object), line);
         found
     }
 
@@ -142,6 +138,13 @@ impl Ledger {
 }
 
 impl Line {
+    /// A version of an object that was not counted yet.
+    fn of(object: &SealedSecret, in_force: bool) -> Self {
+        let meta = &object.metadata;
+        let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation);
+        Self { uid, generation, scope: Some(object_scope(object)), in_force, ..Self::default() }
+    }
+
     /// Whether this count still holds for the version that `now` describes.
     fn stands(&self, now: &Self, keys: &SealingKeys) -> bool {
         (&self.uid, self.generation, self.scope, self.in_force) == (&now.uid, now.generation, now.scope, now.in_force)
