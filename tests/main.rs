@@ -13,5 +13,6 @@
 
 mod cli;
 mod cluster;
+mod kms;
 mod rig;
 mod stores;

@@ -143,3 +143,8 @@ pub const STATUS_KEYS: usize = 100;
 
 /// Largest backup of sealing keys that is read: some thousand keys of 8192 bits.
 pub const BACKUP_BYTES: usize = 16 * 1024 * 1024;
+/// Largest answer of a key service: a data key or a share of one, encrypted or not, is below 2 KiB in every kind.
+pub const KEY_SERVICE_BODY_BYTES: usize = 64 * 1024;
+
+/// Requests that a key service of ours works on at a time for one connection: each may hold a call to a cloud.
+pub const KEY_SERVICE_SERVED: usize = 32;

@@ -44,20 +44,32 @@ impl Moto {
 
     /// One call of Secrets Manager, such as `CreateSecret`: status and body.
     pub async fn secrets_manager(&self, region: &str, action: &str, body: &Value) -> (u16, Value) {
+        self.json(region, "secretsmanager", &format!("secretsmanager.{action}"), body).await
+    }
+
+    /// One call of a service that speaks JSON.
+    async fn json(&self, region: &str, service: &str, target: &str, body: &Value) -> (u16, Value) {
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={ACCESS_KEY_ID}/20260101/{region}/secretsmanager/aws4_request, \
+            "AWS4-HMAC-SHA256 Credential={ACCESS_KEY_ID}/20260101/{region}/{service}/aws4_request, \
              SignedHeaders=host, Signature=0"
         );
         let request = Self::http()
             .post(&self.url)
             .header("Content-Type", "application/x-amz-json-1.1")
-            .header("X-Amz-Target", format!("secretsmanager.{action}"))
+            .header("X-Amz-Target", target)
             .header("Authorization", authorization)
             .body(body.to_string());
         let answer = request.send().await.expect("moto answers");
         let status = answer.status().as_u16();
         let text = answer.text().await.expect("body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Makes a KMS key in a region; returns its ARN.
+    pub async fn create_key(&self, region: &str) -> String {
+        let (status, answer) = self.json(region, "kms", "TrentService.CreateKey", &json!({})).await;
+        assert_eq!(status, 200, "CreateKey: {answer}");
+        answer["KeyMetadata"]["Arn"].as_str().expect("ARN").to_owned()
     }
 
     async fn must(&self, action: &str, body: &Value) -> Value {

@@ -1,12 +1,30 @@
 //! Key services: what wraps and unwraps a SOPS data key outside this process. One file per kind, each both directions.
 
+#[cfg(feature = "aws")]
+pub mod aws;
+#[cfg(feature = "azure")]
+pub mod azure;
+#[cfg(feature = "azure")]
+mod azure_certificate;
+pub mod environment;
+pub mod error;
+#[cfg(feature = "gcp")]
+pub mod gcp;
+#[cfg(feature = "keyservice")]
+pub mod grpc;
+#[cfg(feature = "keyservice")]
+mod grpc_wire;
+pub mod hckms;
+mod http;
 mod services;
+#[cfg(feature = "vault")]
+pub mod vault;
 
 use async_trait::async_trait;
 
 pub use services::{Connect, DataKeys};
 
-use crate::pure::keys::{KeyRef, Unwrapped, Wrapped, WrappedKey};
+use crate::pure::keys::{KeyError, KeyRef, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
 
 /// Something that wraps and unwraps data keys, or shares of them, for keys of some kinds.
@@ -17,6 +35,12 @@ pub trait KeyService: Send + Sync {
     /// Whether a key of this kind and address may be asked for here. What is refused by an allow-list is served with an
     /// error that says so, not passed over.
     fn serves(&self, key: &KeyRef) -> bool;
+
+    /// The key with what it leaves open filled in, as it is to be written into a file: the current version of a Key Vault
+    /// key. Most kinds leave nothing open.
+    async fn complete(&self, key: &KeyRef) -> Result<KeyRef, KeyError> {
+        Ok(key.clone())
+    }
 
     /// Encrypts to the key. The text is what SOPS keeps under `enc`, in the kind's own encoding.
     async fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Wrapped;

@@ -2,6 +2,7 @@
 
 pub mod age;
 mod age_pq;
+pub mod allow;
 pub mod shamir;
 
 use std::fmt;
