@@ -1,7 +1,11 @@
 //! Key services: our clients beside the real sops, against the real service where there is one.
 
 mod aws;
+mod azure;
+mod gcp;
+mod keyservice;
 mod vault;
+mod vendors;
 
 use std::process::Command;
 

@@ -78,24 +78,39 @@ impl Server {
         Self::listen(Some(Arc::new(config)), handler)
     }
 
+    /// A proxy that lets nothing through: it plays every host of `hosts` itself, over TLS with certificates of `ca`, so
+    /// that programs may use the real addresses. Requests without TLS are played too.
+    pub fn start_proxy(ca: &Ca, hosts: &[&str], handler: impl Fn(Request) -> Answer + Send + Sync + 'static) -> Self {
+        let config = Arc::new(tls::server_config(&ca.server(hosts)));
+        Self::accept("http", handler, move |stream, handler, stop| tunnel(stream, &config, handler, stop))
+    }
+
     fn listen(
         tls: Option<Arc<rustls::ServerConfig>>,
         handler: impl Fn(Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        Self::accept(scheme, handler, move |stream, handler, stop| serve(stream, tls.clone(), handler, stop))
+    }
+
+    fn accept(
+        scheme: &'static str,
+        handler: impl Fn(Request) -> Answer + Send + Sync + 'static,
+        serve: impl Fn(TcpStream, &dyn Fn(Request) -> Answer, &AtomicBool) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback port");
         let address = listener.local_addr().expect("bound");
         let stop = Arc::new(AtomicBool::new(false));
-        let scheme = if tls.is_some() { "https" } else { "http" };
         let stopping = Arc::clone(&stop);
-        let handler = Arc::new(handler);
+        let both = Arc::new((handler, serve));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopping.load(Ordering::SeqCst) {
                     break;
                 }
                 let Ok(stream) = stream else { continue };
-                let (tls, handler, stopping) = (tls.clone(), Arc::clone(&handler), Arc::clone(&stopping));
-                std::thread::spawn(move || serve(stream, tls, &*handler, &stopping));
+                let (both, stopping) = (Arc::clone(&both), Arc::clone(&stopping));
+                std::thread::spawn(move || (both.1)(stream, &both.0, &stopping));
             }
         });
         Self { address, scheme, stop }
@@ -131,6 +146,29 @@ fn serve(
         },
     };
     drop(result);
+}
+
+/// Answers CONNECT, and what then comes in the tunnel.
+fn tunnel(
+    stream: TcpStream,
+    config: &Arc<rustls::ServerConfig>,
+    handler: &dyn Fn(Request) -> Answer,
+    stop: &AtomicBool,
+) {
+    let Ok(mut writer) = stream.try_clone() else { return };
+    let mut first = [0; 7];
+    // A client says nothing more before it is answered, so no byte of the tunnel is lost here.
+    if stream.peek(&mut first).is_ok() && first == *b"CONNECT" {
+        let Ok(peer) = stream.try_clone() else { return };
+        if !matches!(read_request(&mut BufReader::new(peer)), Ok(Some(_))) {
+            return;
+        }
+        if writer.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").is_ok() {
+            serve(stream, Some(Arc::clone(config)), handler, stop);
+        }
+    } else {
+        serve(stream, None, handler, stop);
+    }
 }
 
 fn exchange(

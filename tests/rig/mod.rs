@@ -11,6 +11,7 @@
 #![allow(dead_code)]
 
 pub mod bao;
+pub mod cloud;
 pub mod control_plane;
 pub mod credentials;
 pub mod fault_http;
@@ -28,7 +29,7 @@ pub mod tls;
 pub mod tools;
 pub mod wait;
 
-pub use shared::{bao, cluster, moto};
+pub use shared::{bao, cloud, cluster, moto};
 
 /// The address that the sandbox adds to its loopback device: a "node" that is not 127.0.0.1, which Kubernetes refuses
 /// as an endpoint.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::bao::Bao;
+use super::cloud::Cloud;
 use super::control_plane::{ControlPlane, Options};
 use super::moto::Moto;
 
@@ -68,6 +69,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
 static CLUSTER: Shared<ControlPlane> = Shared::new();
 static BAO: Shared<Bao> = Shared::new();
+static CLOUD: Shared<Cloud> = Shared::new();
 static MOTO: Shared<Moto> = Shared::new();
 
 /// The API server of this run. Take a [`ControlPlane::namespace`], and unique names for what has none.
@@ -78,6 +80,11 @@ pub fn cluster() -> &'static ControlPlane {
 /// The OpenBao server of this run. Take mounts, paths and policy names of your own.
 pub fn bao() -> &'static Bao {
     BAO.get(Bao::start)
+}
+
+/// The fake clouds of this run. Take key names of your own.
+pub fn cloud() -> &'static Cloud {
+    CLOUD.get(|| async { Cloud::start() })
 }
 
 /// The moto server of this run. Take secret names of your own.

@@ -92,6 +92,13 @@ impl AzureKeyVault {
         self
     }
 
+    /// Another HTTP client than our own: with its own proxy and certificate authorities. It must follow no redirect.
+    #[must_use]
+    pub fn with_client(mut self, client: Client) -> Self {
+        self.http = OnceCell::new_with(Some(client));
+        self
+    }
+
     async fn client(&self, asked: &Asked) -> Result<&Client, KmsError> {
         let build = || async { exchange::client().timeout(self.timeout).build() };
         let detail = "no HTTP client can be built";

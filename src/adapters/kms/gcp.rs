@@ -103,6 +103,13 @@ impl GcpKms {
         Ok(Self { config, endpoint, http: OnceCell::new(), credentials: OnceCell::new() })
     }
 
+    /// Another HTTP client than our own: with its own proxy and certificate authorities. It must follow no redirect.
+    #[must_use]
+    pub fn with_client(mut self, client: Client) -> Self {
+        self.http = OnceCell::new_with(Some(client));
+        self
+    }
+
     async fn client(&self, asked: &Asked) -> Result<&Client, KmsError> {
         let build = || async { exchange::client().build() };
         let detail = "no HTTP client can be built";

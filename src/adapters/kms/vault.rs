@@ -130,7 +130,7 @@ impl Transit {
         }
         let engine: Vec<&str> = engine.trim_matches('/').split('/').collect();
         let odd = |part: &&str| part.is_empty() || *part == "." || *part == ".." || part.contains(['/', '\\']);
-        if engine.iter().any(|part| odd(&part)) || odd(&name.as_str()) {
+        if engine.iter().any(odd) || odd(&name.as_str()) {
             return Err(bad("its engine or name is empty or climbs in the path"));
         }
         {

@@ -19,7 +19,7 @@ quiet=
 if [ "${1:-}" = --quiet ]; then quiet=1; shift; fi
 # The first five are quick; kube is the long pole and comes when the others already serve.
 tools=("$@")
-[ ${#tools[@]} -gt 0 ] || tools=(age bao moto sops sops-3.12.2 sealed etcd template-oracle kube cargo-deny)
+[ ${#tools[@]} -gt 0 ] || tools=(age bao moto clouds sops sops-3.12.2 sealed etcd template-oracle kube cargo-deny)
 
 say() { [ -n "$quiet" ] || printf 'tools: %s\n' "$*" >&2; }
 die() { printf 'tools: error: %s\n' "$*" >&2; exit 1; }
@@ -190,22 +190,30 @@ PY
 	link "$dir/bao" bao
 }
 
-build_moto() {
+# build_venv NAME PROGRAM LINK: a virtual environment of the requirements; PROGRAM of it is linked as LINK.
+build_venv() {
 	local key dir
-	key=$( { cat "$here/moto/requirements.txt"; uname -m; python3 --version; } | digest)
-	dir="$store/moto-$key"
+	key=$( { cat "$here/$1/requirements.txt"; uname -m; python3 --version; } | digest)
+	dir="$store/$1-$key"
 	# A venv cannot be renamed (its scripts hold absolute paths): a stamp file marks the finished one instead.
 	if [ ! -e "$dir/.complete" ]; then
-		say "installing moto"
+		say "installing $1"
 		rm -rf "$dir"
 		python3 -m venv "$dir" >&2
 		"$dir/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --only-binary :all: --require-hashes \
-			-r "$here/moto/requirements.txt" >&2 || die "moto could not be installed, see above"
-		verify "$dir/bin/moto_server"
+			-r "$here/$1/requirements.txt" >&2 || die "$1 could not be installed, see above"
+		verify "$dir/bin/$2"
 		: >"$dir/.complete"
 	fi
 	touch "$dir"
-	link "$dir/bin/moto_server" moto_server
+	# A link to the interpreter itself would lose its environment: Python finds that beside the name it was called by.
+	if [ "$2" = python ]; then
+		printf '#!/bin/sh\nexec "%s" "$@"\n' "$dir/bin/python" >"$dir/$3"
+		chmod +x "$dir/$3"
+		link "$dir/$3" "$3"
+	else
+		link "$dir/bin/$2" "$3"
+	fi
 }
 
 cargo_deny_version=0.20.2
@@ -245,7 +253,8 @@ for tool in "${tools[@]}"; do
 	case $tool in
 	age | sops | sops-* | sealed | etcd | kube | template-oracle) build_go "$tool" ;;
 	bao) build_bao ;;
-	moto) build_moto ;;
+	moto) build_venv moto moto_server moto_server ;;
+	clouds) build_venv clouds python clouds-python ;;
 	cargo-deny) build_cargo_deny ;;
 	*) die "unknown tool: $tool" ;;
 	esac

@@ -1,0 +1,395 @@
+//! Azure and Google as far as SOPS needs them: a fake behind a proxy, so that programs use the clouds' own addresses. The
+//! keys inside are real, requests without a valid token are refused, and the vendors' own Python libraries take it for
+//! the real thing (`tests/kms/vendors.rs`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aes_gcm::aead::{Aead as _, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rsa::pkcs1v15::VerifyingKey;
+use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
+use rsa::signature::Verifier as _;
+use rsa::traits::PublicKeyParts as _;
+use rsa::{Oaep, RsaPrivateKey, RsaPublicKey};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::http1::{Answer, Reply, Request, Server};
+use super::scratch;
+use super::tls::{self, Ca};
+
+pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
+pub const CLIENT: &str = "66666666-7777-8888-9999-000000000000";
+pub const CLIENT_SECRET: &str = "client-secret-that-must-not-show";
+pub const VAULT: &str = "https://latchwork-test.vault.azure.net";
+pub const GCP_KEY: &str = "projects/test/locations/global/keyRings/ring/cryptoKeys/key";
+const AZURE_TOKEN: &str = "azure-token-that-must-not-show";
+const GOOGLE_TOKEN: &str = "google-token-that-must-not-show";
+const HOSTS: [&str; 6] = [
+    "login.microsoftonline.com",
+    "latchwork-test.vault.azure.net",
+    "cloudkms.googleapis.com",
+    "oauth2.googleapis.com",
+    "storage.googleapis.com",
+    "www.googleapis.com",
+];
+
+pub struct Cloud {
+    server: Server,
+    pub ca: Ca,
+    /// The authority as a file, for SSL_CERT_FILE and its kin.
+    pub ca_file: String,
+    state: Arc<Mutex<State>>,
+    service_account: RsaPrivateKey,
+}
+
+struct State {
+    /// Versions of the vault's keys, oldest first.
+    vault_keys: HashMap<String, Vec<(String, RsaPrivateKey)>>,
+    /// DER of the certificates that may sign assertions.
+    certificates: Vec<Vec<u8>>,
+    service_account: RsaPublicKey,
+    objects: HashMap<String, Vec<u8>>,
+    seen: Vec<String>,
+}
+
+fn new_key() -> RsaPrivateKey {
+    RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).expect("RSA key")
+}
+
+impl Cloud {
+    pub fn start() -> Self {
+        tls::install_provider();
+        let ca = Ca::new("clouds");
+        let service_account = new_key();
+        let state = Arc::new(Mutex::new(State {
+            vault_keys: HashMap::new(),
+            certificates: vec![],
+            service_account: service_account.to_public_key(),
+            objects: HashMap::new(),
+            seen: vec![],
+        }));
+        let shared = Arc::clone(&state);
+        let server = Server::start_proxy(&ca, &HOSTS, move |request| {
+            Answer::Reply(shared.lock().unwrap_or_else(PoisonError::into_inner).answer(&request))
+        });
+        let ca_file = scratch::file("clouds.pem", &ca.certificate_pem).display().to_string();
+        Self { server, ca, ca_file, state, service_account }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client of ours that goes through the proxy and trusts it.
+    pub fn client(&self) -> reqwest::Client {
+        let authority = reqwest::Certificate::from_pem(self.ca.certificate_pem.as_bytes()).expect("PEM");
+        reqwest::Client::builder()
+            .proxy(reqwest::Proxy::all(self.server.url()).expect("address"))
+            .tls_certs_only([authority])
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("HTTP client")
+    }
+
+    /// What makes a program go through the proxy and trust it.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let proxy = self.server.url();
+        vec![
+            ("HTTPS_PROXY", proxy.clone()),
+            ("https_proxy", proxy),
+            ("SSL_CERT_FILE", self.ca_file.clone()),
+            ("REQUESTS_CA_BUNDLE", self.ca_file.clone()),
+        ]
+    }
+
+    /// The variables of Azure's environment credential.
+    pub fn azure_environment(&self) -> Vec<(&'static str, String)> {
+        let mut all = self.environment();
+        all.extend([
+            ("AZURE_TENANT_ID", TENANT.to_owned()),
+            ("AZURE_CLIENT_ID", CLIENT.to_owned()),
+            ("AZURE_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
+        ]);
+        all
+    }
+
+    /// A new version of a vault's key; returns the version.
+    pub fn new_vault_key(&self, name: &str) -> String {
+        let key = new_key();
+        let version = hex::encode(&Sha256::digest(key.n().to_bytes_be())[..16]);
+        self.state().vault_keys.entry(name.to_owned()).or_default().push((version.clone(), key));
+        version
+    }
+
+    /// A certificate with its key in one PEM, known to the directory.
+    pub fn new_certificate(&self) -> String {
+        let key = new_key();
+        let pem = key.to_pkcs8_pem(LineEnding::LF).expect("PKCS#8").to_string();
+        let pair = rcgen::KeyPair::from_pem(&pem).expect("RSA key pair");
+        let certificate = rcgen::CertificateParams::default().self_signed(&pair).expect("certificate");
+        self.state().certificates.push(certificate.der().to_vec());
+        format!("{pem}{}", certificate.pem())
+    }
+
+    /// The key file of a service account.
+    pub fn service_account_json(&self) -> String {
+        let private_key = self.service_account.to_pkcs8_pem(LineEnding::LF).expect("PKCS#8").to_string();
+        json!({
+            "type": "service_account", "project_id": "test", "private_key_id": "1", "private_key": private_key,
+            "client_email": "sops@test.iam.gserviceaccount.com", "client_id": "1",
+            "token_uri": "https://oauth2.googleapis.com/token", "universe_domain": "googleapis.com",
+        })
+        .to_string()
+    }
+
+    /// Google's credentials file for every program that reads one.
+    pub fn google_environment(&self) -> Vec<(&'static str, String)> {
+        let file = scratch::file("service-account.json", self.service_account_json()).display().to_string();
+        let mut all = self.environment();
+        all.extend([
+            ("GOOGLE_CREDENTIALS", file.clone()),
+            ("GOOGLE_APPLICATION_CREDENTIALS", file),
+            // The real sops speaks gRPC unless told otherwise.
+            ("SOPS_GCP_KMS_CLIENT_TYPE", "rest".to_owned()),
+        ]);
+        all
+    }
+
+    /// An uploaded object: `bucket/name`.
+    pub fn object(&self, name: &str) -> Option<Vec<u8>> {
+        self.state().objects.get(name).cloned()
+    }
+
+    /// Method, host and path of all requests so far.
+    pub fn seen(&self) -> Vec<String> {
+        self.state().seen.clone()
+    }
+}
+
+fn reply(status: u16, body: &Value) -> Reply {
+    Reply::new(status, body.to_string()).with_header("Content-Type", "application/json; charset=utf-8")
+}
+
+impl State {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let host = request.header("host").unwrap_or_default().trim_end_matches(":443").to_owned();
+        self.seen.push(format!("{} {host}{}", request.method, request.path));
+        match host.as_str() {
+            "login.microsoftonline.com" => self.entra(request),
+            "latchwork-test.vault.azure.net" => self.vault(request, &host),
+            "oauth2.googleapis.com" => self.google_token(request),
+            "cloudkms.googleapis.com" => self.google_kms(request),
+            "storage.googleapis.com" | "www.googleapis.com" => self.storage(request),
+            _ => reply(404, &json!({"error": {"code": 404, "message": "no such host"}})),
+        }
+    }
+
+    fn entra(&self, request: &Request) -> Reply {
+        let base = format!("https://login.microsoftonline.com/{TENANT}");
+        if request.path.ends_with("/discovery/instance") {
+            return reply(
+                200,
+                &json!({
+                    "tenant_discovery_endpoint": format!("{base}/v2.0/.well-known/openid-configuration"),
+                    "api-version": "1.1",
+                    "metadata": [{"preferred_network": "login.microsoftonline.com",
+                        "preferred_cache": "login.windows.net", "aliases": ["login.microsoftonline.com"]}],
+                }),
+            );
+        }
+        if request.path.ends_with("/.well-known/openid-configuration") {
+            return reply(
+                200,
+                &json!({
+                    "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+                    "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+                    "issuer": format!("{base}/v2.0"),
+                    "jwks_uri": format!("{base}/discovery/v2.0/keys"),
+                }),
+            );
+        }
+        if request.path != format!("/{TENANT}/oauth2/v2.0/token") {
+            return reply(404, &json!({"error": "invalid_request", "error_codes": [90002]}));
+        }
+        let form: HashMap<String, String> =
+            reqwest::Url::parse(&format!("http://x/?{}", String::from_utf8_lossy(&request.body)))
+                .expect("form")
+                .query_pairs()
+                .into_owned()
+                .collect();
+        let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+        let asserted = || self.certificates.iter().any(|der| assertion_is_good(der, field("client_assertion"), &base));
+        let known = field("client_secret") == CLIENT_SECRET || asserted();
+        let scope = field("scope").split(' ').any(|scope| scope == "https://vault.azure.net/.default");
+        if field("client_id") != CLIENT || field("grant_type") != "client_credentials" || !known || !scope {
+            let description = "AADSTS7000215: Invalid client secret provided.";
+            return reply(
+                401,
+                &json!({"error": "invalid_client", "error_description": description, "error_codes": [7000215]}),
+            );
+        }
+        let token =
+            json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": AZURE_TOKEN});
+        reply(200, &token)
+    }
+
+    fn vault(&self, request: &Request, host: &str) -> Reply {
+        if request.header("authorization") != Some(&format!("Bearer {AZURE_TOKEN}")) {
+            let challenge = format!(
+                "Bearer authorization=\"https://login.microsoftonline.com/{TENANT}\", resource=\"https://vault.azure.net\""
+            );
+            let body = json!({"error": {"code": "Unauthorized", "message": "AKV10000: Request is missing a token."}});
+            return reply(401, &body).with_header("WWW-Authenticate", &challenge);
+        }
+        let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
+        let missing = || reply(404, &json!({"error": {"code": "KeyNotFound", "message": "A key was not found"}}));
+        let Some(["keys", name]) = parts.get(..2) else { return missing() };
+        let versions = self.vault_keys.get(*name).map(Vec::as_slice).unwrap_or_default();
+        let call = parts.last().filter(|last| matches!(**last, "encrypt" | "decrypt")).copied();
+        let version = parts.get(2).filter(|version| Some(**version) != call && !version.is_empty());
+        let found = match version {
+            Some(version) => versions.iter().find(|(known, _)| known == version),
+            None => versions.last(),
+        };
+        let Some((version, key)) = found else { return missing() };
+        let kid = format!("https://{host}/keys/{name}/{version}");
+        let bad = |what: &str| reply(400, &json!({"error": {"code": "BadParameter", "message": what}}));
+        let Some(call) = call else {
+            let number = |n: &rsa::BigUint| URL_SAFE_NO_PAD.encode(n.to_bytes_be());
+            let operations = ["encrypt", "decrypt", "wrapKey", "unwrapKey"];
+            let key =
+                json!({"kid": kid, "kty": "RSA", "key_ops": operations, "n": number(key.n()), "e": number(key.e())});
+            return reply(200, &json!({"key": key, "attributes": {"enabled": true, "created": 1, "updated": 1}}));
+        };
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        if request.method != "POST" || body["alg"] != "RSA-OAEP-256" {
+            return bad("alg");
+        }
+        let Ok(value) = URL_SAFE_NO_PAD.decode(body["value"].as_str().unwrap_or_default()) else { return bad("value") };
+        let padding = Oaep::new::<rsa::sha2::Sha256>();
+        let result = match call {
+            "encrypt" => key.to_public_key().encrypt(&mut rsa::rand_core::OsRng, padding, &value),
+            _ => key.decrypt(padding, &value),
+        };
+        match result {
+            Ok(result) => reply(200, &json!({"kid": kid, "value": URL_SAFE_NO_PAD.encode(result)})),
+            Err(_) => bad("The parameter is incorrect."),
+        }
+    }
+
+    /// An issued token, or a statement that the service account signed itself.
+    fn is_google_caller(&self, request: &Request) -> bool {
+        let Some(token) = request.header("authorization").and_then(|text| text.strip_prefix("Bearer ")) else {
+            return false;
+        };
+        token == GOOGLE_TOKEN || signed_by(&self.service_account, token)
+    }
+
+    fn google_token(&self, request: &Request) -> Reply {
+        let form = reqwest::Url::parse(&format!("http://x/?{}", String::from_utf8_lossy(&request.body))).expect("form");
+        let assertion = form.query_pairs().find(|(name, _)| name == "assertion").map(|(_, text)| text.into_owned());
+        if !assertion.is_some_and(|assertion| signed_by(&self.service_account, &assertion)) {
+            return reply(400, &json!({"error": "invalid_grant", "error_description": "Invalid JWT Signature."}));
+        }
+        reply(200, &json!({"access_token": GOOGLE_TOKEN, "expires_in": 3599, "token_type": "Bearer"}))
+    }
+
+    fn google_kms(&self, request: &Request) -> Reply {
+        let error = |code: u16, status: &str| {
+            reply(code, &json!({"error": {"code": code, "message": "as the real one words it", "status": status}}))
+        };
+        if !self.is_google_caller(request) {
+            return error(401, "UNAUTHENTICATED");
+        }
+        let Some((name, call)) = request.path.trim_start_matches("/v1/").rsplit_once(':') else {
+            return error(404, "NOT_FOUND");
+        };
+        // One key ring, any number of keys; each has an AES key of its own.
+        if !name.starts_with("projects/test/locations/global/keyRings/ring/cryptoKeys/") || name.ends_with("/missing") {
+            return error(404, "NOT_FOUND");
+        }
+        let cipher = Aes256Gcm::new_from_slice(&Sha256::digest(format!("key of {name}"))).expect("32 bytes");
+        let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let field = |name: &str| STANDARD.decode(body[name].as_str().unwrap_or_default()).ok();
+        match call {
+            "encrypt" => {
+                let Some(plain) = field("plaintext") else { return error(400, "INVALID_ARGUMENT") };
+                let mut nonce = [0; 12];
+                getrandom::fill(&mut nonce).expect("randomness");
+                let payload = Payload { msg: &plain, aad: name.as_bytes() };
+                let sealed = cipher.encrypt(&nonce.into(), payload).expect("small");
+                let ciphertext = STANDARD.encode([&nonce[..], &sealed].concat());
+                let version = format!("{name}/cryptoKeyVersions/1");
+                let body = json!({"name": version, "ciphertext": ciphertext, "protectionLevel": "SOFTWARE"});
+                reply(200, &body)
+            }
+            "decrypt" => {
+                let opened = field("ciphertext").and_then(|all| {
+                    let (nonce, sealed) = all.split_at_checked(12)?;
+                    let nonce: [u8; 12] = nonce.try_into().ok()?;
+                    cipher.decrypt(&nonce.into(), Payload { msg: sealed, aad: name.as_bytes() }).ok()
+                });
+                match opened {
+                    Some(plain) => reply(200, &json!({"plaintext": STANDARD.encode(plain), "usedPrimary": true})),
+                    None => error(400, "INVALID_ARGUMENT"),
+                }
+            }
+            _ => error(404, "NOT_FOUND"),
+        }
+    }
+
+    /// A simple upload of an object.
+    fn storage(&mut self, request: &Request) -> Reply {
+        if !self.is_google_caller(request) {
+            return reply(401, &json!({"error": {"code": 401, "message": "Invalid Credentials"}}));
+        }
+        let bucket = request.path.strip_prefix("/upload/storage/v1/b/").and_then(|rest| rest.strip_suffix("/o"));
+        let query: HashMap<String, String> = reqwest::Url::parse(&format!("http://x/?{}", request.query))
+            .expect("query")
+            .query_pairs()
+            .into_owned()
+            .collect();
+        match (request.method.as_str(), bucket, query.get("uploadType").map(String::as_str), query.get("name")) {
+            ("POST", Some(bucket), Some("media"), Some(name)) => {
+                self.objects.insert(format!("{bucket}/{name}"), request.body.clone());
+                reply(200, &json!({"kind": "storage#object", "bucket": bucket, "name": name}))
+            }
+            _ => reply(404, &json!({"error": {"code": 404, "message": "Not Found"}})),
+        }
+    }
+}
+
+/// The three parts of a statement: what is signed, its claims, the signature.
+fn statement(token: &str) -> Option<(&str, Value, Vec<u8>)> {
+    let (signed, signature) = token.rsplit_once('.')?;
+    let claims = URL_SAFE_NO_PAD.decode(signed.split_once('.')?.1).ok()?;
+    Some((signed, serde_json::from_slice(&claims).ok()?, URL_SAFE_NO_PAD.decode(signature).ok()?))
+}
+
+fn signed_by(key: &RsaPublicKey, token: &str) -> bool {
+    let Some((signed, claims, signature)) = statement(token) else { return false };
+    let Ok(signature) = rsa::pkcs1v15::Signature::try_from(signature.as_slice()) else { return false };
+    claims["iss"] == "sops@test.iam.gserviceaccount.com"
+        && VerifyingKey::<rsa::sha2::Sha256>::new(key.clone()).verify(signed.as_bytes(), &signature).is_ok()
+}
+
+/// PS256 over a statement of the client for this directory, with the digest of the certificate that verifies it.
+fn assertion_is_good(certificate: &[u8], token: &str, base: &str) -> bool {
+    let Some((signed, claims, signature)) = statement(token) else { return false };
+    let header = signed.split_once('.').and_then(|(header, _)| URL_SAFE_NO_PAD.decode(header).ok()).unwrap_or_default();
+    let header: Value = serde_json::from_slice(&header).unwrap_or_default();
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+    let key = <RsaPublicKey as rsa::pkcs8::DecodePublicKey>::from_public_key_der(parsed.public_key().raw);
+    let (Ok(key), Ok(signature)) = (key, rsa::pss::Signature::try_from(signature.as_slice())) else { return false };
+    header["alg"] == "PS256"
+        && header["x5t#S256"] == URL_SAFE_NO_PAD.encode(Sha256::digest(certificate))
+        && claims["aud"] == format!("{base}/oauth2/v2.0/token")
+        && claims["iss"] == CLIENT
+        && claims["sub"] == CLIENT
+        && claims["exp"].as_u64() > claims["iat"].as_u64()
+        && rsa::pss::VerifyingKey::<rsa::sha2::Sha256>::new(key).verify(signed.as_bytes(), &signature).is_ok()
+}
