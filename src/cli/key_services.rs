@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::adapters::kms::{Connect, KeyService};
+use crate::adapters::kms::grpc::Remote;
+use crate::adapters::kms::guard::Guarded;
+use crate::adapters::kms::{Connect, KeyService, environment};
+use crate::pure::keys::allow::KeyAllowList;
 
 /// Which key services are asked.
 #[derive(Args, Clone)]
@@ -43,14 +46,26 @@ impl ServiceArgs {
     /// Nothing here asks a server; a client connects at its first call.
     pub fn connect(&self) -> Connect {
         let chosen = self.clone();
-        Box::new(move || {
-            let services: Vec<Arc<dyn KeyService>> = vec![];
-            for address in &chosen.keyservice {
-                super::complain(&format!(
-                    "warning: the key service {address} is passed over: this build has no client"
-                ));
+        Box::new(move || chosen.services())
+    }
+
+    /// The same, for files of which nobody says that their key services may be trusted: only keys of the list are asked
+    /// for. `by` is where the list is kept.
+    pub fn connect_allowed(&self, allowed: KeyAllowList, by: &'static str) -> Connect {
+        let chosen = self.clone();
+        let guarded = move |service| Arc::new(Guarded::new(service, allowed.clone(), by)) as Arc<dyn KeyService>;
+        Box::new(move || chosen.services().into_iter().map(&guarded).collect())
+    }
+
+    /// The services of this machine's credentials and those that were named.
+    pub fn services(&self) -> Vec<Arc<dyn KeyService>> {
+        let mut services = if self.enable_local_keyservice { environment::services() } else { vec![] };
+        for address in &self.keyservice {
+            match Remote::new(address) {
+                Ok(remote) => services.push(Arc::new(remote)),
+                Err(what) => super::complain(&what),
             }
-            services
-        })
+        }
+        services
     }
 }

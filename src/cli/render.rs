@@ -20,6 +20,7 @@ use crate::pure::gitops::stores::{self, Stores};
 use crate::pure::gitops::stream::Stream;
 use crate::pure::gitops::tree::{TreeError, TreeFile};
 use crate::pure::gitops::{Document, FileResult, Keys, Show, StageError, Staged, Text, failure_line, stage};
+use crate::pure::keys::allow::KeyAllowList;
 use crate::pure::limits;
 use crate::pure::sealed::Hints;
 use crate::pure::secret::Plaintext;
@@ -52,6 +53,11 @@ pub struct RenderArgs {
     keys: KeyArgs,
     #[command(flatten)]
     services: ServiceArgs,
+    /// Key services that the files may name: beginnings of ARNs (arn:aws:kms:REGION:ACCOUNT), of Google's names
+    /// (projects/NAME) or of addresses (https://vault.example.com). No other is asked: who writes the files chooses where
+    /// your credentials are sent
+    #[arg(long, env = "LATCHWORK_KMS_ALLOW", value_name = "KEY", value_delimiter = ',')]
+    kms_allow: Vec<String>,
     /// Stop at the first failure and write nothing
     #[arg(long)]
     strict: bool,
@@ -69,8 +75,15 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
     // On the command line the user's own rights decide about namespaces and types when the output is applied.
     let policy = GuardPolicy { namespace: None, allow_token_types: true };
     let hints = Hints::default();
+    let allowed = KeyAllowList::parse(args.kms_allow.iter().map(String::as_str));
+    let allowed = allowed.map_err(|what| anyhow::anyhow!("--kms-allow: {what}"))?;
     // No order: the keys at hand come first.
-    let sops = DataKeys::new(at_hand.identities, DecryptionOrder::default(), None, args.services.connect());
+    let sops = DataKeys::new(
+        at_hand.identities,
+        DecryptionOrder::default(),
+        None,
+        args.services.connect_allowed(allowed, "--kms-allow"),
+    );
     let keys = Keys {
         sops: &sops,
         sealing: &at_hand.sealing,

@@ -2,6 +2,7 @@
 
 mod aws;
 mod azure;
+mod command_line;
 mod gcp;
 mod keyservice;
 mod vault;

@@ -150,6 +150,7 @@ impl From<KmsError> for KeyError {
     fn from(error: KmsError) -> Self {
         match error {
             KmsError::Damaged { .. } => Self::Damaged,
+            error if error.retry() == Retry::OnChange => Self::Local { message: error.line() },
             error => Self::Service { message: error.line() },
         }
     }

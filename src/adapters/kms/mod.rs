@@ -14,6 +14,7 @@ pub mod gcp;
 pub mod grpc;
 #[cfg(feature = "keyservice")]
 mod grpc_wire;
+pub mod guard;
 pub mod hckms;
 mod http;
 mod services;

@@ -58,6 +58,23 @@ impl<L: LocalKeys> DataKeys<L> {
         Ok(runtime.block_on(question))
     }
 
+    /// Fills in what keys leave open before they are written into a file: the version of a Key Vault key that names none.
+    ///
+    /// # Errors
+    /// The key whose service did not say, and why.
+    pub fn complete(&self, groups: &mut [Vec<KeyRef>]) -> Result<(), (KeyRef, KeyError)> {
+        for key in groups.iter_mut().flatten().filter(|key| key.is_open()) {
+            let question = async {
+                match self.services().services.iter().find(|service| service.serves(key)) {
+                    Some(service) => service.complete(key).await,
+                    None => Err(KeyError::Unsupported { kind: key.kind() }),
+                }
+            };
+            *key = self.wait(question).and_then(|answer| answer).map_err(|error| (key.clone(), error))?;
+        }
+        Ok(())
+    }
+
     /// Wraps for all keys of a file. What this machine can do itself is done first, one after the other; the rest at the
     /// same time.
     pub fn wrap(&self, wanted: &[(&KeyRef, &Plaintext)]) -> Vec<Wrapped> {

@@ -69,6 +69,8 @@ pub enum Verb {
     ExecEnv(ExecEnvArgs),
     /// Run a command that reads the decrypted file from a pipe
     ExecFile(ExecFileArgs),
+    /// Let others use the keys and cloud credentials of this machine over a socket
+    Keyservice(KeyserviceArgs),
 }
 
 /// Formats and names of input and output.
@@ -333,6 +335,32 @@ pub struct ExecEnvArgs {
     pub file: PathBuf,
     /// The command, for /bin/sh
     pub command: String,
+}
+
+/// Serve keys to other programs.
+///
+/// Whoever reaches the address may have data keys decrypted: there is neither encryption nor a login. Prefer a Unix
+/// socket, or --prompt.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  sops keyservice --network unix --address /run/user/1000/sops.sock
+  sops decrypt --keyservice unix:///run/user/1000/sops.sock secrets.yaml")]
+pub struct KeyserviceArgs {
+    /// tcp or unix
+    #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "tcp")]
+    pub network: Network,
+    /// HOST:PORT, or the path of a socket
+    #[arg(long, visible_alias = "addr", value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    pub address: String,
+    /// Ask before each use of a key
+    #[arg(long)]
+    pub prompt: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Network {
+    Tcp,
+    Unix,
 }
 
 #[derive(Args)]

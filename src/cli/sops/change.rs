@@ -120,7 +120,9 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
         for group in &mut groups {
             group.retain(|key| !remove.iter().any(|gone| same_key(gone, key)));
         }
-        for key in keys::list(kind, add.as_deref())? {
+        let mut add = [keys::list(kind, add.as_deref())?];
+        run.complete(&mut add)?;
+        for key in add.into_iter().flatten() {
             if let Some(first) = groups.first_mut()
                 && !first.iter().any(|known| same_key(known, &key))
             {
@@ -174,7 +176,8 @@ fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>) -> Result<Opti
     let types = Types { input_type: args.input_type.clone(), ..Types::default() };
     let input = files::read(Some(file), &types)?;
     let missing = || Failure::new(code::GENERIC, "The config file does not contain any creation rule");
-    let plan = files::plan_of_rules(run.global, &input.name)?.ok_or_else(missing)?;
+    let mut plan = files::plan_of_rules(run.global, &input.name)?.ok_or_else(missing)?;
+    run.complete(&mut plan.groups)?;
     crate::cli::complain(&format!("Syncing keys for file {}", input.name));
     let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name))?;
     let Some(diff) = diff(&groups_of(&document), &plan.groups) else {

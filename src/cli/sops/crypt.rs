@@ -95,7 +95,8 @@ pub fn seal(
         |name| files::format(Some(name), &input.name),
     );
     let fail = |error: SopsError| Failure::of(&input.name, &error);
-    let plan = plan(&input.name)?;
+    let mut plan = plan(&input.name)?;
+    run.complete(&mut plan.groups)?;
     let tree = format::parse(input.bytes.expose(), source).map_err(|error| fail(error.into()))?;
     if tree.branches.iter().all(|branch| branch.items.is_empty()) && source == Format::Yaml && input.bytes.is_empty() {
         // As SOPS: a new file must be written before it can be encrypted.

@@ -6,7 +6,7 @@ use super::files;
 use super::ring::Keyring;
 use crate::adapters::kms::DataKeys;
 use crate::pure::format::Format;
-use crate::pure::keys::{KeyKind, KeyRef, Wrapped};
+use crate::pure::keys::{KeyError, KeyKind, KeyRef, Wrapped};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, DecryptionOrder, Document, MacPolicy, Opened, Plan, Selector, SopsError, Unlock as _};
 
@@ -36,6 +36,14 @@ impl<'a> Run<'a> {
         let key = self.keys.unlock(document).map_err(fail)?;
         let policy = if ignore_mac { MacPolicy::IgnoreOnUsersRequest } else { MacPolicy::Verify };
         sops::open_with_key(document, key, policy).map_err(fail)
+    }
+
+    /// Fills in what keys leave open before they are written into a file.
+    pub fn complete(&self, groups: &mut [Vec<KeyRef>]) -> Result<(), Failure> {
+        let fail = |(key, error): (KeyRef, KeyError)| {
+            Failure::new(code::GENERIC, format!("Could not generate data key: [{key}: {error}]"))
+        };
+        self.keys.complete(groups).map_err(fail)
     }
 
     /// Wraps the data key of a file to all of its keys.

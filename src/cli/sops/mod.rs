@@ -8,6 +8,7 @@ mod crypt;
 mod failure;
 pub(in crate::cli) mod files;
 pub(in crate::cli) mod keys;
+mod keyservice;
 mod programs;
 pub(in crate::cli) mod ring;
 
@@ -50,6 +51,7 @@ fn new_style(verb: Verb, run: &Run<'_>) -> Outcome {
         Verb::Edit(args) => programs::edit(&args, run),
         Verb::ExecEnv(args) => programs::exec_env(&args, run),
         Verb::ExecFile(args) => programs::exec_file(&args, run),
+        Verb::Keyservice(args) => keyservice::run(&args, run),
     }
 }
 

@@ -115,6 +115,11 @@ impl KeyRef {
 }
 
 impl KeyRef {
+    /// Whether it leaves something open that must be known before it stands in a file.
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::AzureKv { version, .. } if version.is_empty())
+    }
+
     /// The key of a text as flags, variables and rules name it: a recipient, a fingerprint, `arn[+role]`, a resource id,
     /// `https://vault/keys/name[/version]`, `https://host/v1/engine/keys/name`, a key id.
     ///
