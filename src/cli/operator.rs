@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::adapters::k8s::lease::Timing;
 use crate::operator::logging::{self, LogFormat, LogTo};
-use crate::operator::settings::{Endpoints, SealingSettings, Settings};
+use crate::operator::settings::{Endpoints, KeyServiceSettings, SealingSettings, Settings};
 use crate::operator::{self, run};
 
 /// Format of the logs.
@@ -83,6 +83,13 @@ pub struct OperatorArgs {
     /// Who may use /v1/verify and /v1/rotate, which open SealedSecrets, beside the certificate
     #[arg(long, env = "LATCHWORK_SEALED_ENDPOINTS", value_name = "WHO", default_value = "open")]
     sealed_endpoints: SealedEndpoints,
+    /// Key services that SOPS files may name, asked with the credentials that an EncryptedSource brings: beginnings of ARNs
+    /// (arn:aws:kms:REGION:ACCOUNT), of Google's names (projects/NAME) or of addresses (https://vault.example.com)
+    #[arg(long, env = "LATCHWORK_KMS_ALLOW", value_name = "KEY", value_delimiter = ',')]
+    kms_allow: Vec<String>,
+    /// Keys that the operator's own cloud identity, or its VAULT_TOKEN, opens for the sources of all namespaces, or of one
+    #[arg(long, env = "LATCHWORK_KMS_AMBIENT", value_name = "[NAMESPACE=]KEY", value_delimiter = ',')]
+    kms_ambient: Vec<String>,
     /// Log level: error, warn, info, debug or trace
     #[arg(long, env = "LATCHWORK_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     log_level: String,
@@ -92,10 +99,12 @@ pub struct OperatorArgs {
 }
 
 impl OperatorArgs {
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> anyhow::Result<Settings> {
         let duration = Duration::from_secs(self.lease_seconds);
         let renew = Duration::try_from_secs_f64(self.key_renew_days * 86_400.0).unwrap_or(Duration::ZERO);
-        Settings {
+        let key_services = KeyServiceSettings::parse(&self.kms_allow, &self.kms_ambient);
+        Ok(Settings {
+            key_services: key_services.map_err(|what| anyhow::anyhow!("--kms-allow, --kms-ambient: {what}"))?,
             kubeconfig: self.kubeconfig.clone(),
             context: self.context.clone(),
             namespace: self.namespace.clone(),
@@ -111,7 +120,7 @@ impl OperatorArgs {
                 ..Default::default()
             },
             ..Default::default()
-        }
+        })
     }
 }
 
@@ -123,11 +132,12 @@ pub fn run(args: OperatorArgs) -> anyhow::Result<ExitCode> {
     };
     logging::start(&args.log_level, format, LogTo::Stdout);
     refuse_body_logging()?;
+    let settings = args.settings()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
         let stop = CancellationToken::new();
         tokio::spawn(stop_on_signal(stop.clone()));
-        run::run(args.settings(), operator::KINDS, stop).await
+        run::run(settings, operator::KINDS, stop).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::http::HttpTimes;
 use crate::adapters::k8s::lease::Timing;
 use crate::adapters::k8s::lock::LockKind;
+use crate::pure::keys::allow::KeyAllowList;
 use crate::pure::sealed::KeyOrder;
 
 /// Settings of one operator process.
@@ -40,6 +41,41 @@ pub struct Settings {
     pub http_times: HttpTimes,
     /// Sealing keys.
     pub sealing: SealingSettings,
+    /// Key services that SOPS files may name.
+    pub key_services: KeyServiceSettings,
+}
+
+/// Which key services may be contacted, and with whose rights. Nothing, unless said.
+#[derive(Clone, Debug, Default)]
+pub struct KeyServiceSettings {
+    /// With the credentials that a source brings.
+    pub allowed: KeyAllowList,
+    /// With the operator's own identity, for the sources of one namespace, or of all.
+    granted: Vec<(Option<String>, KeyAllowList)>,
+}
+
+impl KeyServiceSettings {
+    /// `allow` are beginnings of keys, `ambient` the same, each for all namespaces or as `NAMESPACE=KEY` for one.
+    ///
+    /// # Errors
+    /// A text that says which entry is wrong and why.
+    pub fn parse(allow: &[String], ambient: &[String]) -> Result<Self, String> {
+        let allowed = KeyAllowList::parse(allow.iter().map(String::as_str))?;
+        let grant = |entry: &String| {
+            let (namespace, key) = match entry.split_once('=') {
+                Some((namespace, key)) => (Some(namespace.trim().to_owned()), key),
+                None => (None, entry.as_str()),
+            };
+            KeyAllowList::parse([key]).map(|list| (namespace, list))
+        };
+        Ok(Self { allowed, granted: ambient.iter().map(grant).collect::<Result<_, _>>()? })
+    }
+
+    /// What the operator's own identity may be used for on behalf of a namespace.
+    pub fn ambient(&self, namespace: &str) -> KeyAllowList {
+        let granted = self.granted.iter().filter(|(whose, _)| whose.as_deref().is_none_or(|whose| whose == namespace));
+        granted.fold(KeyAllowList::new(), |all, (_, list)| all.with(list))
+    }
 }
 
 /// Who may ask whether a SealedSecret opens, and have it sealed anew.
@@ -144,6 +180,7 @@ impl Default for Settings {
             workers: 16,
             http_times: HttpTimes::default(),
             sealing: SealingSettings::default(),
+            key_services: KeyServiceSettings::default(),
         }
     }
 }

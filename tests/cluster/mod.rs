@@ -6,6 +6,7 @@ mod election;
 mod encrypted_source;
 mod external_secret;
 mod keys;
+mod key_services;
 mod outage;
 mod render;
 mod sealed_beside_real;

@@ -1,9 +1,15 @@
 //! Keys and credentials of a source: Secrets of its own namespace, with Flux's entry names.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use zeroize::Zeroizing;
+
+use super::key_services;
 
 use crate::adapters::git::{Credentials, DEFAULT_TIMEOUT, Reference, Request};
 use crate::adapters::k8s::{ApiError, secrets};
+use crate::adapters::kms::DataKeys;
 use crate::operator::part::Context;
 use crate::pure::crd::encrypted_source::{EncryptedSourceSpec, GitSpec};
 use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
@@ -12,7 +18,8 @@ use crate::pure::gitops::conclude::Blocked;
 use crate::pure::gitops::decide::duration;
 use crate::pure::keys::age::Identities;
 use crate::pure::sealed::{SealingKey, SealingKeys};
-use crate::pure::secret::Plaintext;
+use crate::pure::secret::{Plaintext, SecretData};
+use crate::pure::sops::DecryptionOrder;
 
 fn blocked(reason: &'static str, message: String) -> Blocked {
     // A watch sees the Secret come or change; until then waiting is what there is to do.
@@ -33,40 +40,69 @@ async fn read(
     })
 }
 
-/// The identities of `decryption.secretRef`, with remarks about entries that are not used.
-pub(super) async fn identities(
+/// How long data keys that key services opened are kept: a right that was taken away counts after that.
+const KEYS_KEPT: Duration = Duration::from_secs(3600);
+
+/// The keys of a source, and what they were made of.
+pub(super) struct SourceKeys {
+    secret: String,
+    since: Instant,
+    keys: Arc<DataKeys<Identities>>,
+}
+
+/// The keys of `decryption.secretRef`, with remarks about entries that are not used. What key services answered is kept
+/// in `known` as long as the Secret stays the same.
+pub(super) async fn keys(
     context: &Context,
     namespace: &str,
     spec: &EncryptedSourceSpec,
-) -> Result<Result<(Identities, Vec<String>), Blocked>, ApiError> {
-    let (mut identities, mut remarks) = (Identities::new(), vec![]);
-    let Some(reference) = spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()) else {
-        return Ok(Ok((identities, remarks)));
-    };
-    let secret = match read(context, namespace, &reference.name, "decryption.secretRef").await? {
-        Ok(secret) => secret,
-        Err(blocked) => return Ok(Err(blocked)),
-    };
-    for (entry, value) in secret.data.iter() {
-        let place = format!("entry {entry} of Secret {namespace}/{}", reference.name);
-        if !entry.ends_with(".agekey") {
-            remarks.push(format!("{place} is not used: only *.agekey are read"));
-            continue;
+    known: &mut Option<SourceKeys>,
+) -> Result<Result<(Arc<DataKeys<Identities>>, Vec<String>), Blocked>, ApiError> {
+    let (mut identities, mut services, mut remarks) = (Identities::new(), SecretData::new(), vec![]);
+    let mut version = String::new();
+    if let Some(reference) = spec.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref()) {
+        let secret = match read(context, namespace, &reference.name, "decryption.secretRef").await? {
+            Ok(secret) => secret,
+            Err(blocked) => return Ok(Err(blocked)),
+        };
+        for (entry, value) in secret.data.iter() {
+            let place = format!("entry {entry} of Secret {namespace}/{}", reference.name);
+            if key_services::is_entry(entry) {
+                services.insert(entry, value.duplicate());
+                continue;
+            }
+            if !entry.ends_with(".agekey") {
+                remarks.push(format!("{place} is not used: only *.agekey and Flux's sops.* are read"));
+                continue;
+            }
+            match value.expose_str().map(|text| Identities::parse(text, &place)) {
+                Some(Ok(more)) => identities.extend(more),
+                Some(Err(error)) => return Ok(Err(blocked(error.reason(), error.line()))),
+                None => return Ok(Err(blocked("InvalidIdentity", format!("{place} is not text")))),
+            }
         }
-        let parsed = value.expose_str().map(|text| Identities::parse(text, &place));
-        match parsed {
-            Some(Ok(more)) => identities.extend(more),
-            Some(Err(error)) => return Ok(Err(blocked(error.reason(), error.line()))),
-            None => return Ok(Err(blocked("InvalidIdentity", format!("{place} is not text")))),
+        if identities.is_empty() && services.is_empty() {
+            let message = format!(
+                "Secret {namespace}/{} holds no age identity and no credentials of a key service; put an identity under a \
+                 name that ends in .agekey",
+                reference.name
+            );
+            return Ok(Err(blocked("NoIdentity", message)));
         }
+        version = format!("{} {}", secret.uid, secret.resource_version);
     }
-    if identities.is_empty() {
-        let name = &reference.name;
-        let message =
-            format!("Secret {namespace}/{name} holds no age identity; put one under a name that ends in .agekey");
-        return Ok(Err(blocked("NoIdentity", message)));
+    if let Some(known) = known.as_ref().filter(|known| known.secret == version && known.since.elapsed() < KEYS_KEPT) {
+        return Ok(Ok((Arc::clone(&known.keys), remarks)));
     }
-    Ok(Ok((identities, remarks)))
+    let made = match key_services::services(&services, namespace, &context.settings.key_services) {
+        Ok(made) => made,
+        Err(what) => return Ok(Err(blocked("InvalidKeyService", format!("decryption.secretRef: {what}")))),
+    };
+    let connect = Box::new(move || made.clone());
+    let handle = tokio::runtime::Handle::current();
+    let keys = Arc::new(DataKeys::new(identities, DecryptionOrder::default(), Some(handle), connect));
+    *known = Some(SourceKeys { secret: version, since: Instant::now(), keys: Arc::clone(&keys) });
+    Ok(Ok((keys, remarks)))
 }
 
 /// The sealing keys of the operator's namespace.

@@ -1,6 +1,7 @@
 //! One pass over the documents of a commit: open, decide, write, prune.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::StreamExt as _;
 use k8s_openapi::jiff::Timestamp;
@@ -9,6 +10,8 @@ use super::memory::Memory;
 use super::{Sources, access};
 use crate::adapters::k8s::events::EventKind;
 use crate::adapters::k8s::{ApiError, secrets};
+use crate::adapters::kms::DataKeys;
+use crate::adapters::parallel;
 use crate::pure::crd::encrypted_source::{
     EncryptedSource, EncryptedSourceStatus, FileState, FileStatus, InventoryEntry,
 };
@@ -66,7 +69,8 @@ impl Sources {
         previous: Option<&EncryptedSourceStatus>,
         new: bool,
     ) -> Result<Result<Pass, Blocked>, ApiError> {
-        let (identities, remarks) = match access::identities(&self.context, &key.namespace, &source.spec).await? {
+        let found = access::keys(&self.context, &key.namespace, &source.spec, &mut memory.keys).await?;
+        let (keys, remarks) = match found {
             Ok(found) => found,
             Err(blocked) => return Ok(Err(blocked)),
         };
@@ -83,7 +87,7 @@ impl Sources {
                 return Err(error);
             }
         };
-        let results = open(key, files, identities, sealing).await?;
+        let results = open(key, files, keys, sealing).await?;
         let recorded = recorded(key, previous);
         let mut pass = Pass { revision: memory.revision.clone(), remarks, ..Pass::default() };
         let written = self.write_all(key, &results, memory, &recorded, &mut pass).await;
@@ -342,7 +346,7 @@ fn holds_sealed(file: &TreeFile) -> bool {
 async fn open(
     key: &ObjectKey,
     files: Vec<TreeFile>,
-    identities: Identities,
+    opens: Arc<DataKeys<Identities>>,
     sealing: SealingKeys,
 ) -> Result<Vec<FileResult>, ApiError> {
     let policy = GuardPolicy { namespace: Some(key.namespace.clone()), allow_token_types: false };
@@ -351,8 +355,8 @@ async fn open(
     let now = Timestamp::now();
     tokio::task::spawn_blocking(move || {
         let hints = Hints::default();
-        let keys = Keys { sops: &identities, sealing: &sealing, hints: &hints, policy: &policy, labels: &labels, now };
-        files.into_iter().map(|file| stage(file, &keys, None)).collect()
+        let keys = Keys { sops: &*opens, sealing: &sealing, hints: &hints, policy: &policy, labels: &labels, now };
+        parallel::map(files, |file| (stage(file, &keys, None), false))
     })
     .await
     .map_err(|_| ApiError::Decode { what, why: "opening them ended abnormally".into() })

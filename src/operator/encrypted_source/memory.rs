@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::access::SourceKeys;
 use crate::adapters::git::{Fetched, GitError};
 use crate::pure::crd::encrypted_source::{EncryptedSourceStatus, FileStatus};
 use crate::pure::error::{Explain as _, Retry};
@@ -60,6 +61,8 @@ pub(super) struct Memory {
     pub(super) ignored: Vec<FileStatus>,
     pub(super) failure: Option<FetchFailure>,
     failures: u32,
+    /// What opens the files.
+    pub(super) keys: Option<SourceKeys>,
     /// Secrets as written last, by name.
     pub(super) applied: BTreeMap<String, Applied>,
     /// Names of all Secrets that the commit holds.

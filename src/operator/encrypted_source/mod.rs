@@ -5,6 +5,7 @@
 
 mod access;
 mod apply;
+mod key_services;
 mod memory;
 mod turns;
 

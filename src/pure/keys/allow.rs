@@ -44,6 +44,12 @@ impl KeyAllowList {
         Ok(Self(list))
     }
 
+    /// What either of the two allows.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self(self.0.iter().chain(&other.0).cloned().collect())
+    }
+
     /// Whether nothing is allowed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
