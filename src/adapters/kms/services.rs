@@ -16,7 +16,7 @@ use super::KeyService;
 use crate::pure::keys::{DataKey, KeyError, KeyRef, LocalKeys, Wrapped, WrappedKey};
 use crate::pure::limits;
 use crate::pure::secret::Plaintext;
-use crate::pure::sops::{DecryptionOrder, Document, SopsError, Unlock, Unlocking};
+use crate::pure::sops::{DecryptionOrder, Document, SopsError, Unlock, Unlocking, WrapFailure};
 
 /// Makes the key services of a run. It is called at most once, when a key needs one, and outside a runtime: a client
 /// connects at its first call.
@@ -62,7 +62,7 @@ impl<L: LocalKeys> DataKeys<L> {
     ///
     /// # Errors
     /// The key whose service did not say, and why.
-    pub fn complete(&self, groups: &mut [Vec<KeyRef>]) -> Result<(), (KeyRef, KeyError)> {
+    pub fn complete(&self, groups: &mut [Vec<KeyRef>]) -> Result<(), SopsError> {
         for key in groups.iter_mut().flatten().filter(|key| key.is_open()) {
             let question = async {
                 match self.services().services.iter().find(|service| service.serves(key)) {
@@ -70,7 +70,10 @@ impl<L: LocalKeys> DataKeys<L> {
                     None => Err(KeyError::Unsupported { kind: key.kind() }),
                 }
             };
-            *key = self.wait(question).and_then(|answer| answer).map_err(|error| (key.clone(), error))?;
+            *key = self
+                .wait(question)
+                .and_then(|answer| answer)
+                .map_err(|error| SopsError::Wrap { failures: vec![WrapFailure { key: key.clone(), error }] })?;
         }
         Ok(())
     }

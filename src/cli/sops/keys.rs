@@ -6,7 +6,7 @@ use super::files;
 use super::ring::Keyring;
 use crate::adapters::kms::DataKeys;
 use crate::pure::format::Format;
-use crate::pure::keys::{KeyError, KeyKind, KeyRef, Wrapped};
+use crate::pure::keys::{KeyKind, KeyRef, Wrapped};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, DecryptionOrder, Document, MacPolicy, Opened, Plan, Selector, SopsError, Unlock as _};
 
@@ -40,10 +40,7 @@ impl<'a> Run<'a> {
 
     /// Fills in what keys leave open before they are written into a file.
     pub fn complete(&self, groups: &mut [Vec<KeyRef>]) -> Result<(), Failure> {
-        let fail = |(key, error): (KeyRef, KeyError)| {
-            Failure::new(code::GENERIC, format!("Could not generate data key: [{key}: {error}]"))
-        };
-        self.keys.complete(groups).map_err(fail)
+        self.keys.complete(groups).map_err(|error| Failure::of("", &error))
     }
 
     /// Wraps the data key of a file to all of its keys.
