@@ -222,6 +222,21 @@ async fn our_kubeseal_works_with_the_real_controller_and_theirs_opens_what_ours_
         object["spec"]["encryptedData"]["password"] = json!(item);
         run_ok(theirs(&["--validate"]), object.to_string().as_bytes());
     }
+    // A tree of files: the controller opens what nobody here can.
+    let folder = scratch::dir("tree");
+    let sealed = ["strict", "cluster-wide"]
+        .map(|scope| run_ok(theirs(&["--scope", scope, "-o", "yaml"]), secret(scope).as_bytes()));
+    let before = format!("# kept\n{}", sealed.concat());
+    std::fs::write(folder.join("all.yaml"), &before).unwrap();
+    let mut rekey = process::latchwork();
+    rekey.args(["rekey", "--cluster", "--yes", "--kubeconfig"]).arg(&plane.kubeconfig).arg(&folder);
+    let ran = run(rekey, b"");
+    assert!(ran.status.success() && ran.stdout.contains(", by the cluster"), "{}{}", ran.stdout, ran.stderr);
+    let after = std::fs::read_to_string(folder.join("all.yaml")).unwrap();
+    assert!(after != before && after.starts_with("# kept\n---\n"), "{after}");
+    for object in after.split("---\n").skip(1) {
+        run_ok(theirs(&["--validate"]), object.as_bytes());
+    }
     let sealed = run_ok(ours(&[]), secret("db").as_bytes()).replace("\"db\"", "\"other\"");
     for mode in ["--validate", "--re-encrypt"] {
         let [theirs, ours] = [theirs(&[mode]), ours(&[mode])].map(|command| run(command, sealed.as_bytes()));
