@@ -148,3 +148,10 @@ pub const KEY_SERVICE_BODY_BYTES: usize = 64 * 1024;
 
 /// Requests that a key service of ours works on at a time for one connection: each may hold a call to a cloud.
 pub const KEY_SERVICE_SERVED: usize = 32;
+
+/// Runs of `gpg` at a time. Its agent keeps keys in 64 KiB of locked memory, and more than a few RSA operations at once
+/// end with "Cannot allocate memory".
+pub const GPG_AT_A_TIME: usize = 4;
+
+/// Most bytes taken from each output of `gpg`: a wrapped key for a key of 16,384 bits is 4 KiB.
+pub const GPG_OUTPUT_BYTES: usize = 64 * 1024;

@@ -1,9 +1,11 @@
 //! Tests of the command line against the tools that it answers for.
 
 mod check;
+mod flags;
 mod git;
 mod kill;
 mod kubeseal;
+mod pgp;
 mod rekey;
 mod render;
 mod sops;

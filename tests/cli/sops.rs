@@ -24,7 +24,7 @@ const SELECTORS: [&[&str]; 8] = [
     &["--unencrypted-comment-regex", "sops:mark"],
 ];
 
-pub(super) fn vectors() -> PathBuf {
+pub fn vectors() -> PathBuf {
     tools::repository().join("tests/vectors/sops")
 }
 
@@ -37,28 +37,28 @@ pub(super) fn prepared(mut command: Command, arguments: &[&str]) -> Command {
     command
 }
 
-pub(super) fn theirs(arguments: &[&str]) -> Command {
+pub fn theirs(arguments: &[&str]) -> Command {
     prepared(process::command(tools::path("sops")), arguments)
 }
 
 /// The program under the name `sops`, as a user's script calls it.
-pub(super) fn ours(arguments: &[&str]) -> Command {
+pub fn ours(arguments: &[&str]) -> Command {
     let link = scratch::dir("bin").join("sops");
     symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
     prepared(process::command(link), arguments)
 }
 
-type Program = fn(&[&str]) -> Command;
-const BOTH: [(&str, Program); 2] = [("sops", theirs), ("latchwork", ours)];
+pub type Program = fn(&[&str]) -> Command;
+pub const BOTH: [(&str, Program); 2] = [("sops", theirs), ("latchwork", ours)];
 
 /// Recipients of the three identities of `keys.txt`.
-pub(super) fn recipients() -> Vec<String> {
+pub fn recipients() -> Vec<String> {
     let mut convert = process::command(tools::path("age-keygen"));
     convert.arg("-y").arg(vectors().join("keys.txt"));
     run_ok(convert, b"").lines().map(str::to_owned).collect()
 }
 
-pub(super) fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     path.display().to_string()
 }
 

@@ -10,6 +10,7 @@ pub mod environment;
 pub mod error;
 #[cfg(feature = "gcp")]
 pub mod gcp;
+mod gpg;
 #[cfg(feature = "keyservice")]
 pub mod grpc;
 #[cfg(feature = "keyservice")]
@@ -23,6 +24,7 @@ pub mod vault;
 
 use async_trait::async_trait;
 
+pub use gpg::Gpg;
 pub use services::{Connect, DataKeys};
 
 use crate::pure::keys::{KeyError, KeyRef, Unwrapped, Wrapped, WrappedKey};

@@ -37,6 +37,9 @@ pub struct Global {
     /// Accepted and ignored: nothing is ever looked up
     #[arg(long, global = true, hide = true)]
     pub disable_version_check: bool,
+    /// Accepted and ignored, as the one above
+    #[arg(long, global = true, hide = true)]
+    pub check_for_updates: bool,
     /// Accepted and ignored
     #[arg(long, global = true, hide = true)]
     pub verbose: bool,
@@ -71,6 +74,10 @@ pub enum Verb {
     ExecFile(ExecFileArgs),
     /// Let others use the keys and cloud credentials of this machine over a socket
     Keyservice(KeyserviceArgs),
+    /// Change the key groups of a file
+    Groups(GroupsArgs),
+    /// Print a completion script: source <(sops completion bash)
+    Completion(CompletionArgs),
 }
 
 /// Formats and names of input and output.
@@ -94,7 +101,7 @@ pub struct Target {
     #[arg(short, long)]
     pub in_place: bool,
     /// Write the result to this file
-    #[arg(long, value_name = "FILE", conflicts_with = "in_place")]
+    #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
@@ -188,6 +195,12 @@ pub struct EncryptArgs {
 
 #[derive(Args, Clone, Default)]
 pub struct SetArgs {
+    /// Accepted when it is the format of the file
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<String>,
+    /// Accepted: the keys stay as they are, and with them the threshold
+    #[arg(long, value_name = "N")]
+    pub shamir_secret_sharing_threshold: Option<usize>,
     /// Format of the file
     #[arg(long, value_name = "FORMAT")]
     pub input_type: Option<String>,
@@ -213,6 +226,12 @@ pub struct SetArgs {
 
 #[derive(Args)]
 pub struct UnsetArgs {
+    /// Accepted when it is the format of the file
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<String>,
+    /// Accepted: the keys stay as they are, and with them the threshold
+    #[arg(long, value_name = "N")]
+    pub shamir_secret_sharing_threshold: Option<usize>,
     /// Format of the file
     #[arg(long, value_name = "FORMAT")]
     pub input_type: Option<String>,
@@ -228,12 +247,9 @@ pub struct UnsetArgs {
     pub index: String,
 }
 
+/// Keys that a rotation adds to the first group and removes from all.
 #[derive(Args, Clone, Default)]
-pub struct RotateArgs {
-    #[command(flatten)]
-    pub types: Types,
-    #[command(flatten)]
-    pub target: Target,
+pub struct KeyChanges {
     /// Add these age recipients
     #[arg(long, value_name = "RECIPIENTS")]
     pub add_age: Option<String>,
@@ -276,6 +292,19 @@ pub struct RotateArgs {
     /// Remove these Vault transit keys
     #[arg(long, value_name = "URIS")]
     pub rm_hc_vault_transit: Option<String>,
+}
+
+#[derive(Args, Clone, Default)]
+pub struct RotateArgs {
+    #[command(flatten)]
+    pub types: Types,
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub changes: KeyChanges,
+    /// Encryption context of the KMS keys that are added: key:value,key:value
+    #[arg(long, value_name = "CONTEXT")]
+    pub encryption_context: Option<String>,
     /// Do not compare the MAC
     #[arg(long)]
     pub ignore_mac: bool,
@@ -313,11 +342,101 @@ pub struct EditArgs {
     pub keys: KeyArgs,
     #[command(flatten)]
     pub selector: SelectorArgs,
+    /// Edit the metadata as well: keys, groups, threshold
+    #[arg(short, long)]
+    pub show_master_keys: bool,
     /// Do not compare the MAC
     #[arg(long)]
     pub ignore_mac: bool,
     /// The file; a new one is made with the keys of the flags or of .sops.yaml
     pub file: PathBuf,
+}
+
+/// How a command is run.
+#[derive(Args)]
+pub struct WhoArgs {
+    /// Run the command as this user, with HOME, USER and LOGNAME of it; needs the right to
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Do not wait for the command
+    #[arg(long)]
+    pub background: bool,
+}
+
+/// Changes of key groups.
+#[derive(Subcommand)]
+pub enum GroupsVerb {
+    /// Add a group with the keys of the flags
+    Add(Box<GroupsAddArgs>),
+    /// Remove a group by its number, from 0
+    Delete(GroupsDeleteArgs),
+}
+
+#[derive(Args)]
+pub struct GroupsArgs {
+    #[command(subcommand)]
+    pub verb: GroupsVerb,
+}
+
+/// The file whose groups change.
+#[derive(Args)]
+pub struct GroupsFile {
+    /// The file
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Write the result over the file
+    #[arg(short, long)]
+    pub in_place: bool,
+    /// Key groups that are needed to open the file
+    #[arg(long, value_name = "N")]
+    pub shamir_secret_sharing_threshold: Option<usize>,
+}
+
+#[derive(Args)]
+pub struct GroupsAddArgs {
+    #[command(flatten)]
+    pub target: GroupsFile,
+    /// age recipients; each of these flags may be repeated
+    #[arg(long, value_name = "RECIPIENTS")]
+    pub age: Vec<String>,
+    /// PGP fingerprints
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub pgp: Vec<String>,
+    /// AWS KMS keys
+    #[arg(long, value_name = "ARN")]
+    pub kms: Vec<String>,
+    /// Google Cloud KMS keys
+    #[arg(long, value_name = "ID")]
+    pub gcp_kms: Vec<String>,
+    /// Huawei Cloud KMS keys
+    #[arg(long, value_name = "ID")]
+    pub hckms: Vec<String>,
+    /// Azure Key Vault keys
+    #[arg(long, value_name = "URL")]
+    pub azure_kv: Vec<String>,
+    /// Vault transit keys
+    #[arg(long, value_name = "URI")]
+    pub hc_vault_transit: Vec<String>,
+    /// AWS profile of the KMS keys
+    #[arg(long, value_name = "NAME")]
+    pub aws_profile: Option<String>,
+    /// Encryption context of the KMS keys: key:value,key:value
+    #[arg(long, value_name = "CONTEXT")]
+    pub encryption_context: Option<String>,
+}
+
+#[derive(Args)]
+pub struct GroupsDeleteArgs {
+    #[command(flatten)]
+    pub target: GroupsFile,
+    /// Number of the group, from 0
+    pub index: usize,
+}
+
+#[derive(Args)]
+pub struct CompletionArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
 }
 
 #[derive(Args)]
@@ -331,6 +450,8 @@ pub struct ExecEnvArgs {
     /// Replace the own process
     #[arg(long)]
     pub same_process: bool,
+    #[command(flatten)]
+    pub who: WhoArgs,
     /// The file
     pub file: PathBuf,
     /// The command, for /bin/sh
@@ -373,6 +494,8 @@ pub struct ExecFileArgs {
     /// Name of the pipe or file
     #[arg(long, value_name = "NAME")]
     pub filename: Option<String>,
+    #[command(flatten)]
+    pub who: WhoArgs,
     /// The encrypted file
     pub file: PathBuf,
     /// The command, for /bin/sh; {} is replaced by the path
@@ -408,17 +531,32 @@ pub struct OldStyle {
     /// Do not compare the MAC
     #[arg(long)]
     ignore_mac: bool,
-    /// Add these age recipients on rotation
-    #[arg(long, value_name = "RECIPIENTS")]
-    add_age: Option<String>,
-    /// Remove these age recipients on rotation
-    #[arg(long, value_name = "RECIPIENTS")]
-    rm_age: Option<String>,
+    #[command(flatten)]
+    changes: KeyChanges,
+    /// Edit the metadata as well
+    #[arg(short, long)]
+    show_master_keys: bool,
     /// The file
     pub file: Option<PathBuf>,
 }
 
+impl Target {
+    /// One place only.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.in_place && self.output.is_some() {
+            let what = "Error: cannot operate on both --output and --in-place";
+            return Err(Failure::new(code::CONFLICTING_FLAGS, what));
+        }
+        Ok(())
+    }
+}
+
 impl OldStyle {
+    /// Whether a flag says what standard input holds.
+    pub fn names_input(&self) -> bool {
+        self.types.input_type.is_some() || self.types.filename_override.is_some()
+    }
+
     pub fn as_decrypt(&self, file: Option<PathBuf>) -> Verb {
         Verb::Decrypt(DecryptArgs {
             types: self.types.clone(),
@@ -443,11 +581,10 @@ impl OldStyle {
         Verb::Rotate(RotateArgs {
             types: self.types.clone(),
             target: self.target.clone(),
-            add_age: self.add_age.clone(),
-            rm_age: self.rm_age.clone(),
+            changes: self.changes.clone(),
+            encryption_context: self.keys.encryption_context.clone(),
             ignore_mac: self.ignore_mac,
             file,
-            ..RotateArgs::default()
         })
     }
 
@@ -456,6 +593,7 @@ impl OldStyle {
             types: self.types.clone(),
             keys: self.keys.clone(),
             selector: self.selector.clone(),
+            show_master_keys: self.show_master_keys,
             ignore_mac: self.ignore_mac,
             file,
         })

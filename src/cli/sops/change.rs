@@ -29,6 +29,7 @@ pub fn set(args: &SetArgs, run: &Run<'_>) -> Outcome {
     let text = value_text(args)?;
     let invalid = |_| Failure::new(code::INVALID_SET_FORMAT, "Value for --set is not valid JSON");
     let json: serde_json::Value = serde_json::from_str(text.expose_str().unwrap_or_default()).map_err(invalid)?;
+    same_format(args.output_type.as_deref(), files::format(args.input_type.as_deref(), &args.file.to_string_lossy()))?;
     change(run, &args.file, args.input_type.as_deref(), args.ignore_mac, |tree| {
         let flat = matches!(tree.format, Format::Dotenv | Format::Ini | Format::Binary);
         let node = match &json {
@@ -59,11 +60,23 @@ fn value_text(args: &SetArgs) -> Result<Plaintext, Failure> {
 /// `sops unset`.
 pub fn unset(args: &UnsetArgs, run: &Run<'_>) -> Outcome {
     let path = path_of(&args.index)?;
+    same_format(args.output_type.as_deref(), files::format(args.input_type.as_deref(), &args.file.to_string_lossy()))?;
     change(run, &args.file, args.input_type.as_deref(), args.ignore_mac, |tree| match place::unset(tree, &path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(PathError::Missing) if args.idempotent => Ok(None),
         Err(error) => Err(Failure::of_path(&args.index, error)),
     })
+}
+
+/// A change in place keeps the format of the file; a flag that asks for another one is refused rather than ignored.
+fn same_format(wanted: Option<&str>, format: Format) -> Result<(), Failure> {
+    match wanted.and_then(Format::of_name) {
+        Some(wanted) if wanted != format => {
+            let what = format!("the file is {format} and stays so: decrypt and encrypt it to make it {wanted}");
+            Err(Failure::new(code::CONFLICTING_FLAGS, what))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens a file, changes its plaintext, seals it again and replaces it. What changes nothing writes nothing.
@@ -92,7 +105,7 @@ fn change(
 }
 
 /// The keys of a file per group.
-fn groups_of(document: &Document) -> Vec<Vec<KeyRef>> {
+pub fn groups_of(document: &Document) -> Vec<Vec<KeyRef>> {
     document.metadata().groups.iter().map(|group| group.iter().map(|key| key.key.clone()).collect()).collect()
 }
 
@@ -102,25 +115,32 @@ fn same_key(left: &KeyRef, right: &KeyRef) -> bool {
 
 /// `sops rotate`.
 pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
+    args.target.check()?;
     let input = files::read(Some(&args.file), &args.types)?;
     let format = files::format(args.types.input_type.as_deref(), &input.name);
+    same_format(args.types.output_type.as_deref(), format)?;
     let document = keys::parse(&input, format)?;
     let opened = run.open(&document, &input.name, args.ignore_mac)?;
     let mut groups = groups_of(&document);
     for (kind, add, remove) in [
-        (KeyKind::Kms, &args.add_kms, &args.rm_kms),
-        (KeyKind::Pgp, &args.add_pgp, &args.rm_pgp),
-        (KeyKind::GcpKms, &args.add_gcp_kms, &args.rm_gcp_kms),
-        (KeyKind::Hckms, &args.add_hckms, &args.rm_hckms),
-        (KeyKind::AzureKv, &args.add_azure_kv, &args.rm_azure_kv),
-        (KeyKind::HcVault, &args.add_hc_vault_transit, &args.rm_hc_vault_transit),
-        (KeyKind::Age, &args.add_age, &args.rm_age),
+        (KeyKind::Kms, &args.changes.add_kms, &args.changes.rm_kms),
+        (KeyKind::Pgp, &args.changes.add_pgp, &args.changes.rm_pgp),
+        (KeyKind::GcpKms, &args.changes.add_gcp_kms, &args.changes.rm_gcp_kms),
+        (KeyKind::Hckms, &args.changes.add_hckms, &args.changes.rm_hckms),
+        (KeyKind::AzureKv, &args.changes.add_azure_kv, &args.changes.rm_azure_kv),
+        (KeyKind::HcVault, &args.changes.add_hc_vault_transit, &args.changes.rm_hc_vault_transit),
+        (KeyKind::Age, &args.changes.add_age, &args.changes.rm_age),
     ] {
         let remove = keys::list(kind, remove.as_deref())?;
         for group in &mut groups {
             group.retain(|key| !remove.iter().any(|gone| same_key(gone, key)));
         }
         let mut add = [keys::list(kind, add.as_deref())?];
+        for key in add.iter_mut().flatten() {
+            if let KeyRef::Kms { context, .. } = key {
+                *context = keys::read_context(args.encryption_context.as_deref())?;
+            }
+        }
         run.complete(&mut add)?;
         for key in add.into_iter().flatten() {
             if let Some(first) = groups.first_mut()

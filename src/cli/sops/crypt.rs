@@ -23,6 +23,7 @@ fn indent(run: &Run<'_>) -> Indent {
 
 /// `sops decrypt`.
 pub fn decrypt(args: &DecryptArgs, run: &Run<'_>) -> Outcome {
+    args.target.check()?;
     let input = files::read(args.file.as_deref(), &args.types)?;
     let source = files::format(args.types.input_type.as_deref(), &input.name);
     let target = files::format(args.types.output_type.as_deref(), &input.name);
@@ -77,6 +78,7 @@ fn copy(item: &Item) -> Item {
 
 /// `sops encrypt`.
 pub fn encrypt(args: &EncryptArgs, run: &Run<'_>) -> Outcome {
+    args.target.check()?;
     let input = files::read(args.file.as_deref(), &args.types)?;
     let sealed = seal(run, &input, &args.types, |name| keys::plan(run.global, &args.keys, &args.selector, name))?;
     files::write(&args.target, &input, &sealed)

@@ -84,7 +84,7 @@ fn of_flags(args: &KeyArgs) -> Result<Vec<KeyRef>, Failure> {
     Ok(keys)
 }
 
-fn read_context(text: Option<&str>) -> Result<Vec<(String, String)>, Failure> {
+pub fn read_context(text: Option<&str>) -> Result<Vec<(String, String)>, Failure> {
     let bad = || Failure::new(6, "the encryption context must be key:value,key:value");
     text.unwrap_or_default()
         .split(',')

@@ -7,6 +7,7 @@ mod change;
 mod crypt;
 mod failure;
 pub(in crate::cli) mod files;
+mod groups;
 pub(in crate::cli) mod keys;
 mod keyservice;
 mod programs;
@@ -14,10 +15,14 @@ pub(in crate::cli) mod ring;
 
 use std::process::ExitCode;
 
+use clap::Args as _;
+
 pub use args::SopsArgs;
 use args::{OldStyle, Verb};
 use failure::{Failure, code};
 use keys::Run;
+
+use crate::pure::secret::Plaintext;
 
 /// What `sops --version` says: the version whose files and flags these are, and our own.
 pub const VERSION: &str = concat!("3.13.3 (latchwork ", env!("CARGO_PKG_VERSION"), ")");
@@ -52,7 +57,21 @@ fn new_style(verb: Verb, run: &Run<'_>) -> Outcome {
         Verb::ExecEnv(args) => programs::exec_env(&args, run),
         Verb::ExecFile(args) => programs::exec_file(&args, run),
         Verb::Keyservice(args) => keyservice::run(&args, run),
+        Verb::Groups(args) => match args.verb {
+            args::GroupsVerb::Add(args) => groups::add(&args, run),
+            args::GroupsVerb::Delete(args) => groups::delete(&args, run),
+        },
+        Verb::Completion(args) => completion(&args),
     }
+}
+
+/// `sops completion`: for the program under the name `sops`.
+fn completion(args: &args::CompletionArgs) -> Outcome {
+    let mut command = SopsArgs::augment_args(clap::Command::new("sops"));
+    let mut script = vec![];
+    clap_complete::generate(args.shell, &mut command, "sops", &mut script);
+    files::to_stdout(&Plaintext::new(script))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `sops -d FILE` and its like; without a mode the file is edited.
@@ -62,10 +81,11 @@ fn old_style(old: OldStyle, run: &Run<'_>) -> Outcome {
         return Err(Failure::new(code::CONFLICTING_FLAGS, "choose one of --decrypt, --encrypt, --rotate and --set"));
     }
     let Some(file) = old.file.clone() else {
-        if old.decrypt || old.encrypt {
+        // Standard input has no name; a flag must say what it is.
+        if (old.decrypt || old.encrypt) && old.names_input() {
             return new_style(if old.decrypt { old.as_decrypt(None) } else { old.as_encrypt(None) }, run);
         }
-        return Err(Failure::new(code::NO_FILE, "no file specified; see --help"));
+        return Err(Failure::new(code::NO_FILE, "Error: no file specified"));
     };
     let verb = if old.decrypt {
         old.as_decrypt(Some(file))

@@ -5,10 +5,10 @@ use std::io::{BufRead as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use super::Outcome;
-use super::args::{EditArgs, ExecEnvArgs, ExecFileArgs, Types};
+use super::args::{EditArgs, ExecEnvArgs, ExecFileArgs, Types, WhoArgs};
 use super::failure::{Failure, code};
 use super::keys::Run;
 use super::ring::split_words;
@@ -53,10 +53,54 @@ pub fn exec_env(args: &ExecEnvArgs, run: &Run<'_>) -> Outcome {
         })?;
         command.env(&entry.key, value);
     }
+    args.who.prepare(&mut command)?;
+    if args.same_process && args.who.background {
+        return Err(Failure::new(code::CONFLICTING_FLAGS, "--background does not go with --same-process"));
+    }
     if args.same_process {
         return Err(generic(format!("/bin/sh: {}", command.exec())));
     }
-    command.status().map(passed_on).map_err(generic)
+    args.who.run(command)
+}
+
+impl WhoArgs {
+    /// Makes it the command of another user, if one is asked for.
+    fn prepare(&self, command: &mut Command) -> Result<(), Failure> {
+        let Some((name, uid, gid, home)) = self.user()? else { return Ok(()) };
+        command.uid(uid).gid(gid).env("HOME", home).env("USER", &name).env("LOGNAME", &name);
+        Ok(())
+    }
+
+    /// Gives the private folder and what is in it to that user.
+    fn give(&self, folder: &Path) -> Result<(), Failure> {
+        let Some((_, uid, gid, _)) = self.user()? else { return Ok(()) };
+        for entry in fs::read_dir(folder).map_err(generic)? {
+            std::os::unix::fs::chown(entry.map_err(generic)?.path(), Some(uid), Some(gid)).map_err(generic)?;
+        }
+        std::os::unix::fs::chown(folder, Some(uid), Some(gid)).map_err(generic)
+    }
+
+    /// Name, numbers and home of the user.
+    fn user(&self) -> Result<Option<(String, u32, u32, String)>, Failure> {
+        let Some(name) = &self.user else { return Ok(None) };
+        // The system's own look-up: users may come from a directory service.
+        let unknown = || generic(format!("unknown user {name}"));
+        let output = Command::new("getent").args(["passwd", "--", name]).output().map_err(generic)?;
+        let entry = String::from_utf8(output.stdout).map_err(|_| unknown())?;
+        let fields: Vec<&str> = entry.trim_end().split(':').collect();
+        let [_, _, uid, gid, _, home, ..] = fields.as_slice() else { return Err(unknown()) };
+        let number = |text: &str| text.parse::<u32>().map_err(|_| unknown());
+        Ok(Some((name.clone(), number(uid)?, number(gid)?, (*home).to_owned())))
+    }
+
+    /// Runs it, and waits for it unless it is to go on by itself.
+    fn run(&self, mut command: Command) -> Outcome {
+        if self.background {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            return command.spawn().map(|_| ExitCode::SUCCESS).map_err(generic);
+        }
+        command.status().map(passed_on).map_err(generic)
+    }
 }
 
 /// A value as the environment has it; null sets nothing.
@@ -90,17 +134,23 @@ pub fn exec_file(args: &ExecFileArgs, run: &Run<'_>) -> Outcome {
     let shell = |path: &Path| {
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(args.command.replace("{}", &path.to_string_lossy()));
-        command
+        args.who.prepare(&mut command).map(|()| command)
     };
+    if args.who.background {
+        let what = "--background leaves the command without its file: it goes when this program ends";
+        return Err(Failure::new(code::CONFLICTING_FLAGS, what));
+    }
     if args.no_fifo {
         write_private(&path, plain.expose())?;
-        return shell(&path).status().map(passed_on).map_err(generic);
+        args.who.give(folder.path())?;
+        return args.who.run(shell(&path)?);
     }
     let made = Command::new("mkfifo").arg("-m").arg("600").arg(&path).status().map_err(generic)?;
     if !made.success() {
         return Err(generic("the pipe could not be made; --no-fifo uses a file"));
     }
-    let mut child = shell(&path).spawn().map_err(generic)?;
+    args.who.give(folder.path())?;
+    let mut child = shell(&path)?.spawn().map_err(generic)?;
     // The writer waits until the command opens the pipe; a command that never does ends the program all the same.
     let writer_path = path.clone();
     std::thread::spawn(move || {
@@ -119,6 +169,10 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 /// `sops edit`.
 pub fn edit(args: &EditArgs, run: &Run<'_>) -> Outcome {
+    if args.show_master_keys {
+        let what = "--show-master-keys is not there: change keys with rotate, groups or updatekeys";
+        return Err(Failure::new(code::CONFLICTING_FLAGS, what));
+    }
     let name = args.types.filename_override.clone().unwrap_or_else(|| args.file.to_string_lossy().into_owned());
     let format = files::format(args.types.input_type.as_deref(), &name);
     if !args.file.exists() {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::adapters::kms::Gpg;
 use crate::pure::error::Explain as _;
 use crate::pure::keys::age::Identities;
 use crate::pure::keys::{KeyError, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
@@ -19,6 +20,7 @@ const COMMANDS: [&str; 2] = ["SOPS_AGE_SSH_PRIVATE_KEY_CMD", "SOPS_AGE_KEY_CMD"]
 pub struct Keyring {
     /// The user wants other key services alone.
     disabled: bool,
+    gpg: OnceLock<Gpg>,
     /// By the recipient that commands were told; by the empty text when there is no command.
     age: Mutex<HashMap<String, Arc<AgeKeys>>>,
 }
@@ -27,6 +29,10 @@ impl Keyring {
     /// The keys of this machine, or none of them.
     pub fn new(enabled: bool) -> Self {
         Self { disabled: !enabled, ..Self::default() }
+    }
+
+    fn gpg(&self) -> &Gpg {
+        self.gpg.get_or_init(|| Gpg::new(std::env::var_os("SOPS_GPG_EXEC")))
     }
 
     fn age(&self, recipient: &str) -> Arc<AgeKeys> {
@@ -39,15 +45,24 @@ impl Keyring {
 
 impl LocalKeys for Keyring {
     fn unwrap(&self, key: &WrappedKey) -> Option<Unwrapped> {
-        let KeyRef::Age { recipient } = &key.key else { return None };
         if self.disabled {
             return None;
         }
-        Some(self.age(recipient).unwrap(recipient, &key.enc))
+        match &key.key {
+            KeyRef::Age { recipient } => Some(self.age(recipient).unwrap(recipient, &key.enc)),
+            KeyRef::Pgp { .. } => self.gpg().unwrap(key),
+            _ => None,
+        }
     }
 
     fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped> {
-        if self.disabled { None } else { LocalKeys::wrap(&Identities::new(), key, secret) }
+        if self.disabled {
+            return None;
+        }
+        match key {
+            KeyRef::Pgp { .. } => self.gpg().wrap(key, secret),
+            _ => LocalKeys::wrap(&Identities::new(), key, secret),
+        }
     }
 }
 
