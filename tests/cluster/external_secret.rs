@@ -500,3 +500,56 @@ async fn a_restart_neither_writes_nor_reads_what_is_fresh() {
     let reads = metrics.lines().find(|l| l.contains(r#"call="ReadSecretData",status="success""#));
     assert!(reads.is_some_and(|line| line.ends_with(" 1")), "only the later one was read: {reads:?}");
 }
+
+/// A random entry, and an annotation with the time, stay over reads and restarts; they are made anew when the values or
+/// the Secret were changed.
+#[tokio::test]
+async fn what_a_template_draws_at_random_is_kept() {
+    let mut bench = Bench::start("es-random").await;
+    let bao = rig::bao();
+    bao.enable_kv2("es-random").await;
+    bao.write_kv2("es-random", "db", &json!({"password": "one"})).await;
+    bench.vault_store("kv", &bao.url, "es-random", "v2", ROOT_TOKEN);
+    let mut spec = one("kv", "db", "password");
+    spec["refreshInterval"] = json!("1s");
+    spec["target"]["template"] = json!({"data": {"id": "{{ .password }}-{{ uuidv4 }}"},
+        "metadata": {"annotations": {"made": "{{ now | date \"15:04:05.000000000\" }}"}}});
+    bench.apply("ExternalSecret", "db", spec);
+    let secrets = bench.secrets().await;
+    let id = |secret: &Secret| {
+        let data = secret.data.as_ref().and_then(|data| data.get("id"));
+        data.map(|value| String::from_utf8(value.0.clone()).unwrap()).unwrap_or_default()
+    };
+    let changed = async |from: &str, value: &str| {
+        eventually(SOON, "another id", || async {
+            let secret = secrets.get("db").await.map_err(|e| e.to_string())?;
+            let found = id(&secret);
+            let good = found != from && found.starts_with(&format!("{value}-")) && found.len() == value.len() + 37;
+            if good { Ok(secret) } else { Err(format!("an id of {} bytes", found.len())) }
+        })
+        .await
+    };
+    let first = changed("", "one").await;
+    let version = first.metadata.resource_version.clone();
+    let synced = |object: &ExternalSecret| object.status.as_ref().and_then(|status| status.refresh_time.clone());
+    let read_again = async |bench: &Bench| {
+        let before = synced(&bench.ready("db", "True", "SecretSynced").await);
+        eventually(SOON, "another read", || async {
+            let now = synced(&bench.ready("db", "True", "SecretSynced").await);
+            if now != before { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await;
+        assert_eq!(secrets.get("db").await.unwrap().metadata.resource_version, version);
+    };
+    read_again(&bench).await;
+    let status = bench.process.stop(SOON).await;
+    assert!(status.success(), "{status}: {}", bench.process.tail(20));
+    (bench.process, bench.metrics) = Bench::operator(bench.plane, &bench.namespace);
+    read_again(&bench).await;
+
+    bao.write_kv2("es-random", "db", &json!({"password": "two"})).await;
+    let second = changed(&id(&first), "two").await;
+    let edit = json!({ "data": { "id": "Y2hhbmdlZA==" } });
+    secrets.patch("db", &PatchParams::default(), &Patch::Merge(edit)).await.unwrap();
+    changed(&id(&second), "two").await;
+}

@@ -220,6 +220,65 @@ async fn a_sealed_secret_becomes_its_secret_and_is_kept_right() {
     .await;
 }
 
+/// A random entry stays over reconciles and restarts; it is made anew when its inputs or the Secret were changed.
+#[tokio::test]
+async fn what_a_template_draws_at_random_is_kept() {
+    let plane = rig::cluster();
+    install_crd(plane);
+    let namespace = plane.namespace("sealed-random").await;
+    let operator = Operator::start(plane, &namespace, &[]).await;
+    let certificate = scratch::file("cert.pem", operator.certificate().await);
+    let apply = |user: &str| {
+        let mut object: serde_json::Value =
+            serde_json::from_str(&seal(&certificate, &namespace, "db", &[("user", user)]))
+                .expect("kubeseal writes JSON");
+        object["spec"]["template"]["data"] = json!({"token": "{{ .user }}-{{ randAlphaNum 20 }}", "place": "{{ dir \"/a/b\" }}|{{ osBase \"/a/b.c\" }}|{{ ext \"x.y\" }}"});
+        plane.apply(&object.to_string());
+    };
+    let secrets = operator.secrets().await;
+    let entry = |secret: &Secret, name: &str| {
+        let data = secret.data.as_ref().and_then(|data| data.get(name));
+        data.map(|value| String::from_utf8(value.0.clone()).unwrap()).unwrap_or_default()
+    };
+    let changed = async |from: &str, user: &str| {
+        eventually(SOON, "another token", || async {
+            let secret = secrets.get("db").await.map_err(|e| e.to_string())?;
+            let token = entry(&secret, "token");
+            let good = token != from && token.starts_with(&format!("{user}-")) && token.len() == user.len() + 21;
+            if good { Ok(secret) } else { Err(format!("a token of {} bytes", token.len())) }
+        })
+        .await
+    };
+    apply("ann");
+    let first = changed("", "ann").await;
+    assert_eq!(entry(&first, "place"), "/a|b.c|.y", "sprig's path functions");
+    assert!(first.metadata.annotations.as_ref().unwrap().contains_key("latchwork.dev/template-inputs"));
+
+    // Sealed anew, the values are the same: a reconcile with nothing to write.
+    operator.condition("db", "True", "").await;
+    apply("ann");
+    let sealed = operator.sealed().await;
+    eventually(SOON, "the second generation in force", || async {
+        let object = sealed.get("db").await.map_err(|e| e.to_string())?;
+        let seen = object.status.as_ref().and_then(|status| status.observed_generation);
+        if object.metadata.generation == Some(2) && seen == Some(2) { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
+    assert_eq!(secrets.get("db").await.unwrap().metadata.resource_version, first.metadata.resource_version);
+
+    assert!(operator.process.stop(SOON).await.success());
+    let operator = Operator::start(plane, &namespace, &[]).await;
+    operator.seal_and_apply("other", &[("a", "b")]).await;
+    operator.opened("other", "a", "b").await;
+    assert_eq!(secrets.get("db").await.unwrap().metadata.resource_version, first.metadata.resource_version);
+
+    apply("bob");
+    let second = changed(&entry(&first, "token"), "bob").await;
+    let edit = json!({ "data": { "token": "Y2hhbmdlZA==" } });
+    secrets.patch("db", &PatchParams::default(), &Patch::Merge(edit)).await.unwrap();
+    changed(&entry(&second, "token"), "bob").await;
+}
+
 #[tokio::test]
 async fn a_key_added_at_run_time_opens_and_is_served_without_a_restart() {
     let plane = rig::cluster();

@@ -51,7 +51,7 @@ pub fn render(
         if matches!(es.spec.creation_policy(), CreationPolicy::Owner | CreationPolicy::Orphan) {
             candidate.data = SecretData::new();
         }
-        lay_out(es, values, sources, now, &mut candidate)?;
+        lay_out(es, values, sources, now, existing, &mut candidate)?;
     }
     if es.spec.creation_policy() == CreationPolicy::Owner {
         candidate.labels.insert(ownership::LABEL_OWNER.into(), ownership::owner_label(es));
@@ -68,10 +68,11 @@ fn lay_out(
     values: SecretData,
     sources: &Sources,
     now: Timestamp,
+    existing: Option<&ObservedSecret>,
     candidate: &mut Candidate,
 ) -> Result<(), ExternalError> {
     if let Some(template) = es.spec.template() {
-        return templating::apply(template, values, sources, now, candidate);
+        return templating::apply(template, values, sources, now, existing, candidate);
     }
     candidate.labels.extend(es.metadata.labels.clone().unwrap_or_default());
     candidate.annotations.extend(es.metadata.annotations.clone().unwrap_or_default());

@@ -10,8 +10,9 @@ use super::{ExternalError, select};
 use crate::pure::crd::external_secret::{
     ExternalSecret, Template as Spec, TemplateAs, TemplateFrom, TemplateMergePolicy, TemplateSource,
 };
-use crate::pure::desired::Candidate;
+use crate::pure::desired::{Candidate, ObservedSecret};
 use crate::pure::secret::{Plaintext, SecretData};
+use crate::pure::template::kept::{Kept, Live, Part, Target};
 use crate::pure::template::{Environment, Flavour, MissingKey, Options, Template, Value};
 
 /// Kinds that can keep templates.
@@ -81,19 +82,20 @@ pub(super) fn transform(
     let value = Plaintext::copy_of(name.as_bytes());
     let dot = Value::string_map([("value".to_owned(), &value)]);
     let options = Options { flavour: Flavour::External, ..Options::default() };
-    let rendered = render(place, text, &options, &dot, environment)?;
+    let (rendered, _) = render(place, text, &options, &dot, environment)?;
     into_text(place, rendered)
 }
 
+/// The rendered text, and whether it may be another one next time.
 fn render(
     place: &str,
     text: &str,
     options: &Options,
     dot: &Value,
     environment: &mut Environment<'_>,
-) -> Result<Plaintext, ExternalError> {
+) -> Result<(Plaintext, bool), ExternalError> {
     Template::parse(place, text, options)
-        .and_then(|template| template.render(dot, environment))
+        .and_then(|template| Ok((template.render(dot, environment)?, template.is_volatile())))
         .map_err(|error| ExternalError::Template { place: place.to_owned(), detail: error.to_string() })
 }
 
@@ -113,12 +115,13 @@ enum Place {
 }
 
 /// Puts the values and what the template makes of them into `candidate`: template.data over templateFrom over the
-/// values, over what is there.
+/// values, over what is there. Of random templates, what `existing` holds is kept while their inputs are the same.
 pub(super) fn apply(
     template: &Spec,
     values: SecretData,
     sources: &Sources,
     now: Timestamp,
+    existing: Option<&ObservedSecret>,
     candidate: &mut Candidate,
 ) -> Result<(), ExternalError> {
     if let Some(kind) = template.kind.as_deref().filter(|kind| !kind.is_empty()) {
@@ -127,6 +130,7 @@ pub(super) fn apply(
     let texts = template.data.clone().unwrap_or_default();
     let replaces = template.merge_policy.unwrap_or_default() == TemplateMergePolicy::Replace;
     let makes_data = !texts.is_empty() || !template.template_from.is_empty();
+    let mut kept = inputs(template, &values, sources)?;
     let dot = Value::string_map(values.iter().map(|(name, value)| (name.to_owned(), value)));
     if !(replaces && makes_data) {
         for (name, value) in values {
@@ -135,7 +139,7 @@ pub(super) fn apply(
     }
     let options = Options { flavour: Flavour::External, missing_key: MissingKey::Error, ..Options::default() };
     with_environment(now, |environment| {
-        let mut work = Work { options: &options, dot: &dot, environment, candidate };
+        let mut work = Work { options: &options, dot: &dot, environment, candidate: &mut *candidate, kept: &mut kept };
         for (index, from) in template.template_from.iter().enumerate() {
             work.from(&format!("target.template.templateFrom[{index}]"), from, sources)?;
         }
@@ -155,7 +159,24 @@ pub(super) fn apply(
             }
         }
         Ok(())
-    })
+    })?;
+    let Candidate { data, labels, annotations, .. } = candidate;
+    let live = existing.map(|live| Live { data: &live.data, labels: &live.labels, annotations: &live.annotations });
+    kept.settle(&mut Target { data, labels, annotations }, live.as_ref());
+    Ok(())
+}
+
+/// Everything that the templates see.
+fn inputs(template: &Spec, values: &SecretData, sources: &Sources) -> Result<Kept, ExternalError> {
+    let spec = serde_json::to_vec(template)
+        .map_err(|_| refuse("target.template", "the template cannot be written as JSON"))?;
+    let values = values.iter().flat_map(|(name, value)| [name.as_bytes(), value.expose()]);
+    let kept = sources.iter().flat_map(|(source, entries)| {
+        let kind: &[u8] = if source.kind == SourceKind::Secret { b"Secret" } else { b"ConfigMap" };
+        let entries = entries.iter().flat_map(|(name, text)| [name.as_bytes(), text.expose()]);
+        [kind, source.name.as_bytes()].into_iter().chain(entries)
+    });
+    Ok(Kept::new([spec.as_slice()].into_iter().chain(values).chain(kept)))
 }
 
 struct Work<'w, 'e> {
@@ -163,6 +184,7 @@ struct Work<'w, 'e> {
     dot: &'w Value,
     environment: &'w mut Environment<'e>,
     candidate: &'w mut Candidate,
+    kept: &'w mut Kept,
 }
 
 impl Work<'_, '_> {
@@ -204,8 +226,8 @@ impl Work<'_, '_> {
         text: &str,
         from: Option<&TemplateFrom>,
     ) -> Result<(), ExternalError> {
-        let value = render(place, text, self.options, self.dot, self.environment)?;
-        self.put(place, target, name, value, from)
+        let (value, volatile) = render(place, text, self.options, self.dot, self.environment)?;
+        self.put(place, target, name, value, from, volatile)
     }
 
     /// Rendered text that is a YAML map of strings. Its reader's own errors may quote a value and are not passed on.
@@ -216,7 +238,7 @@ impl Work<'_, '_> {
         text: &str,
         from: Option<&TemplateFrom>,
     ) -> Result<(), ExternalError> {
-        let rendered = render(place, text, self.options, self.dot, self.environment)?;
+        let (rendered, volatile) = render(place, text, self.options, self.dot, self.environment)?;
         let no_map = || refuse(place, "the rendered text is not a YAML map of strings");
         let text = rendered.expose_str().ok_or_else(no_map)?;
         if text.trim().is_empty() {
@@ -226,7 +248,7 @@ impl Work<'_, '_> {
         for (name, value) in map {
             let serde_json::Value::String(value) = value else { return Err(no_map()) };
             let mut value = Zeroizing::new(value);
-            self.put(place, target, &name, Plaintext::from(std::mem::take(&mut *value)), from)?;
+            self.put(place, target, &name, Plaintext::from(std::mem::take(&mut *value)), from, volatile)?;
         }
         Ok(())
     }
@@ -238,7 +260,19 @@ impl Work<'_, '_> {
         name: &str,
         value: Plaintext,
         from: Option<&TemplateFrom>,
+        volatile: bool,
     ) -> Result<(), ExternalError> {
+        let part = match target {
+            Place::Data => Part::Data,
+            Place::Labels => Part::Label,
+            Place::Annotations => Part::Annotation,
+        };
+        // The last template of a name makes it.
+        if volatile {
+            self.kept.add(part, name)
+        } else {
+            self.kept.remove(part, name)
+        }
         let decoding = from.and_then(|from| from.values_decoding_strategy);
         let value = select::finish(place, name, value, decoding, None)?;
         match target {

@@ -109,11 +109,12 @@ impl Explain for Failure {
 /// (`skip-set-owner-references`) the incumbent's second pass fails on what its first pass made.
 pub fn decide(
     object: &SealedSecret,
-    unsealed: Unsealed,
+    mut unsealed: Unsealed,
     observed: Option<&ObservedSecret>,
     policy: &GuardPolicy,
 ) -> Result<SecretAction, Failure> {
     let skip_owner = unsealed.skip_owner();
+    unsealed.keep(observed);
     let (mut candidate, proof) = unsealed.into_candidate();
     if !skip_owner {
         candidate.owners = vec![owner_reference(object)];

@@ -271,7 +271,8 @@ impl SealingKey {
         &self.private
     }
 
-    /// Key of digests that only a holder of this private key can make (see [`super::mark`]).
+    /// Key of digests that only a holder of this private key can make (see [`super::mark`], and the kept
+    /// results of templates).
     pub fn marks(&self) -> &FingerprintKey {
         &self.marks
     }

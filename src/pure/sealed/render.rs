@@ -11,16 +11,20 @@ use jiff::Timestamp;
 use super::unseal::EntryFailure;
 use crate::pure::crd::sealed_secret::SecretTemplate;
 use crate::pure::secret::{Plaintext, SecretData};
+use crate::pure::template::kept::{Kept, Part};
 use crate::pure::template::{Environment, Options, Template, Value};
 
-/// The data of the Secret, or what failed in which entry. `now` is what the template function of that name gives.
+/// The data of the Secret with what is random in it, or what failed in which entry. `now` is what the template function of
+/// that name gives.
 pub fn render(
     template: &SecretTemplate,
     mut data: SecretData,
     now: Timestamp,
-) -> Result<SecretData, BTreeMap<String, EntryFailure>> {
-    let Some(entries) = &template.data else { return Ok(data) };
-    let dot = context(entries, &data);
+) -> Result<(SecretData, Kept), BTreeMap<String, EntryFailure>> {
+    let Some(entries) = &template.data else { return Ok((data, Kept::new([]))) };
+    let all = context(entries, &data);
+    let dot = Value::string_map(all.iter().map(|(name, value)| (name.to_owned(), value)));
+    let mut kept = Kept::new(all.iter().flat_map(|(name, value)| [name.as_bytes(), value.expose()]));
     // Random functions draw from the library's system generator, as the seal itself does (see `item`): templates that
     // use them give new output each time whatever the source is.
     let random = SystemRandom::new();
@@ -34,10 +38,15 @@ pub fn render(
     for (name, text) in entries {
         let Some(text) = text else { continue };
         let value = Template::parse(name, text, &Options::default())
-            .and_then(|template| template.render(&dot, &mut environment))
+            .and_then(|template| Ok((template.is_volatile(), template.render(&dot, &mut environment)?)))
             .map_err(|error| EntryFailure::Template(error.to_string()));
         match value {
-            Ok(value) if data.get(name).is_none() => drop(rendered.insert(name.as_str(), value)),
+            Ok((volatile, value)) if data.get(name).is_none() => {
+                rendered.insert(name.as_str(), value);
+                if volatile {
+                    kept.add(Part::Data, name);
+                }
+            }
             // Not used, and yet attempted: the incumbent reports a broken template under a shadowed name too.
             Ok(_) => {}
             Err(failure) => drop(failures.insert(name.clone(), failure)),
@@ -58,16 +67,16 @@ pub fn render(
     for (name, value) in rendered {
         data.insert(name, value);
     }
-    Ok(data)
+    Ok((data, kept))
 }
 
 /// What templates see: the opened values, and the raw text of entries that have no opened value.
-fn context(entries: &BTreeMap<String, Option<String>>, data: &SecretData) -> Value {
+fn context(entries: &BTreeMap<String, Option<String>>, data: &SecretData) -> SecretData {
     let mut all = data.duplicate();
     for (name, text) in entries {
         if let (Some(text), None) = (text, data.get(name)) {
             all.insert(name.as_str(), Plaintext::copy_of(text.as_bytes()));
         }
     }
-    Value::string_map(all.iter().map(|(name, value)| (name.to_owned(), value)))
+    all
 }

@@ -14,11 +14,12 @@ use super::legacy;
 use super::render;
 use super::scope::Scope;
 use crate::pure::crd::sealed_secret::{SealedSecret, SecretTemplate};
-use crate::pure::desired::{Candidate, Proof};
+use crate::pure::desired::{Candidate, ObservedSecret, Proof};
 use crate::pure::error::{Explain, Retry};
 use crate::pure::limits;
 use crate::pure::queue::ObjectKey;
 use crate::pure::secret::SecretData;
+use crate::pure::template::kept::{Kept, Live, Target};
 
 /// What an object asks of us, beyond the drop-in defaults.
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +231,7 @@ pub struct Unsealed {
     candidate: Candidate,
     skip_owner: bool,
     found: Vec<Found>,
+    kept: Kept,
 }
 
 impl Unsealed {
@@ -241,6 +243,13 @@ impl Unsealed {
     /// Whether the template asks for a Secret without an owner reference.
     pub fn skip_owner(&self) -> bool {
         self.skip_owner
+    }
+
+    /// Puts results of random templates that are still good in place of those just made, see [`Kept::settle`].
+    pub(super) fn keep(&mut self, live: Option<&ObservedSecret>) {
+        let Candidate { data, labels, annotations, .. } = &mut self.candidate;
+        let live = live.map(|live| Live { data: &live.data, labels: &live.labels, annotations: &live.annotations });
+        self.kept.settle(&mut Target { data, labels, annotations }, live.as_ref());
     }
 
     /// The Secret before the guards, without owner references, and the proof that its values opened under the scope of
@@ -283,6 +292,7 @@ pub fn unseal_with(
     let opened = open_entries(object, keys, hints, options)?;
     let key = object_key(object);
     let skip_owner = template.metadata.annotations.get(super::decide::SKIP_OWNER).is_some_and(|value| value == "true");
+    let mut kept = Kept::new([]);
     let candidate = match opened.legacy {
         Some(legacy) => Candidate {
             namespace: key.namespace,
@@ -304,10 +314,15 @@ pub fn unseal_with(
             finalizers: template.metadata.finalizers.clone(),
             owners: vec![],
             immutable: template.immutable,
-            data: render::render(template, opened.data, now).map_err(UnsealError::Entries)?,
+            data: {
+                let (data, random) = render::render(template, opened.data, now).map_err(UnsealError::Entries)?;
+                kept = random;
+                kept.keyed_by(keys.active().map(|key| key.marks()));
+                data
+            },
         },
     };
-    Ok(Unsealed { candidate, skip_owner, found: opened.found })
+    Ok(Unsealed { candidate, skip_owner, found: opened.found, kept })
 }
 
 /// The template, or which field of it is not what it should be.

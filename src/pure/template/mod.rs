@@ -11,6 +11,7 @@ mod error;
 mod eval;
 mod floats;
 pub(crate) mod functions;
+pub(crate) mod kept;
 mod lexer;
 mod node;
 mod numeric;
