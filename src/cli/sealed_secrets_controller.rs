@@ -15,9 +15,8 @@ use super::complain;
 use super::operator::{SealedEndpoints, stop_on_signal};
 use crate::adapters::k8s::lease::Timing;
 use crate::adapters::k8s::lock::LockKind;
-use crate::operator::http::HttpTimes;
 use crate::operator::logging::{self, LogFormat, LogTo};
-use crate::operator::settings::{SealingSettings, Settings};
+use crate::operator::settings::{HttpTimes, SealingSettings, Settings};
 use crate::operator::{self, run};
 use crate::pure::sealed::KeyOrder;
 

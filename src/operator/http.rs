@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use super::settings::HttpTimes;
 use crate::pure::limits;
 
 /// Says whether the process is ready, with one line for each thing that is not.
@@ -70,21 +71,6 @@ pub async fn bind(address: SocketAddr, what: &str) -> std::io::Result<TcpListene
     };
     tracing::info!(address = %listener.local_addr()?, "{what} listening");
     Ok(listener)
-}
-
-/// How long one request may take. A client that sends a byte a minute must not hold a connection for ever.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpTimes {
-    /// For the request: its head, and then its body.
-    pub read: Duration,
-    /// For the work and the answer.
-    pub write: Duration,
-}
-
-impl Default for HttpTimes {
-    fn default() -> Self {
-        Self { read: Duration::from_secs(30), write: Duration::from_secs(30) }
-    }
 }
 
 /// Longest wait for the head of the next request, however long a whole request may take: an idle connection is closed.

@@ -3,12 +3,27 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::http::HttpTimes;
 use crate::adapters::k8s::lease::Timing;
 use crate::adapters::k8s::lock::LockKind;
 use crate::pure::keys::allow::KeyAllowList;
 use crate::pure::sealed::KeyOrder;
+
+/// How long one request may take. A client that sends a byte a minute must not hold a connection for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpTimes {
+    /// For the request: its head, and then its body.
+    pub read: Duration,
+    /// For the work and the answer.
+    pub write: Duration,
+}
+
+impl Default for HttpTimes {
+    fn default() -> Self {
+        Self { read: Duration::from_secs(30), write: Duration::from_secs(30) }
+    }
+}
 
 /// Settings of one operator process.
 #[derive(Clone, Debug)]
@@ -141,8 +156,8 @@ impl Default for SealingSettings {
         Self {
             key_prefix: "sealed-secrets-key".into(),
             key_size: 4096,
-            key_ttl: std::time::Duration::from_secs(3650 * DAY),
-            key_renew_period: std::time::Duration::from_secs(30 * DAY),
+            key_ttl: Duration::from_secs(3650 * DAY),
+            key_renew_period: Duration::from_secs(30 * DAY),
             my_cn: String::new(),
             key_order: KeyOrder::default(),
             key_cutoff: None,
