@@ -38,7 +38,7 @@ pub(super) struct UninstallArgs {
 /// The settings, in order.
 fn settings() -> anyhow::Result<[(String, String); 4]> {
     let program = program()?;
-    let driver = format!("{program} merge-driver --marker-size %L --ours-label %X --theirs-label %Y %O %A %B %P");
+    let driver = format!("{program} merge-driver --marker-size %L --ours-label %X --theirs-label %Y -- %O %A %B %P");
     Ok([
         (format!("merge.{NAME}.name"), "SOPS files and SealedSecrets, entry by entry".into()),
         (format!("merge.{NAME}.driver"), driver),

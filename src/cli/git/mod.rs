@@ -21,9 +21,13 @@ use crate::adapters::{atomic, files};
 use crate::pure::error::Explain as _;
 use crate::pure::format;
 use crate::pure::keys::age::Identities;
+use crate::pure::keys::allow::KeyAllowList;
 use crate::pure::sops::{self, DecryptionOrder, MacPolicy, PartKind, Unlock as _};
 
 pub use driver::{MergeDriverArgs, run as merge_driver};
+
+/// Names the keys of services that the drivers may ask for, as `--kms-allow` of `render` does.
+const KMS_ALLOW: &str = "LATCHWORK_KMS_ALLOW";
 
 /// Let Git merge and show encrypted files.
 #[derive(Args)]
@@ -94,7 +98,14 @@ fn data_keys() -> DataKeys<FlagsFirst> {
     };
     let services = ServiceArgs::default();
     let local = FlagsFirst::new(identities, Keyring::new(services.is_local()));
-    DataKeys::new(local, DecryptionOrder::default(), None, services.connect())
+    // Git runs this on whatever a repository holds: credentials go only where the user said beforehand.
+    let list = std::env::var(KMS_ALLOW).unwrap_or_default();
+    let allowed = KeyAllowList::parse(list.split(',').map(str::trim).filter(|key| !key.is_empty()));
+    let allowed = allowed.unwrap_or_else(|what| {
+        complain(&format!("warning: {KMS_ALLOW}: {what}; no key service is asked"));
+        KeyAllowList::default()
+    });
+    DataKeys::new(local, DecryptionOrder::default(), None, services.connect_allowed(allowed, KMS_ALLOW))
 }
 
 /// Prints a file for `git diff`. What cannot be opened is printed as it is: a diff of ciphertext is better than none.
