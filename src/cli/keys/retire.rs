@@ -52,7 +52,7 @@ pub(super) async fn run(args: &RetireArgs) -> anyhow::Result<ExitCode> {
         bail!("{name} is the active key, and seals; make a new one first: `latchwork keys rotate`");
     }
     let files = args.tree.places()?;
-    let mut places = ring.objects(None).await?;
+    let mut places = ring.objects(None, true).await?;
     let (in_cluster, in_files) = (places.len(), files.len());
     places.extend(files);
     refuse_if_needed(args, key, &Holdings::find(&ring.keys, &places))?;
@@ -104,7 +104,8 @@ fn refuse_if_needed(args: &RetireArgs, key: &SealingKey, holdings: &Holdings) ->
         held.iter().for_each(|held| complain(&format!("  {held}")));
         bail!(
             "{} is still needed by {} entries in {} objects, listed above; nothing was changed. Seal them anew \
-             (`latchwork rekey --cluster --only sealed PATH`), apply them, and try again",
+             (`latchwork rekey --cluster --only sealed PATH`, with --controller-namespace and --controller-name as they \
+             are), apply them, and try again",
             key.name(),
             holdings.entries(key.fingerprint()),
             held.len()
@@ -127,7 +128,7 @@ fn refuse_if_needed(args: &RetireArgs, key: &SealingKey, holdings: &Holdings) ->
 
 /// What was applied meanwhile.
 async fn look_again(args: &RetireArgs, ring: &Ring, key: &SealingKey) -> anyhow::Result<()> {
-    let places = ring.objects(None).await?;
+    let places = ring.objects(None, true).await?;
     refuse_if_needed(args, key, &Holdings::find(&ring.keys, &places))
 }
 

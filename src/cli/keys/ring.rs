@@ -170,7 +170,10 @@ impl Ring {
     }
 
     /// The SealedSecrets of the cluster, or of one namespace. One that cannot be read is named and left out.
-    pub(super) async fn objects(&self, namespace: Option<&str>) -> anyhow::Result<Vec<Place>> {
+    ///
+    /// Those that cannot be read are named on standard error and left out; with `strict` they are an error, since nobody
+    /// knows which keys they need.
+    pub(super) async fn objects(&self, namespace: Option<&str>, strict: bool) -> anyhow::Result<Vec<Place>> {
         let resource = ApiResource::erase::<SealedSecret>(&());
         let client = self.cluster.client();
         let api: Api<DynamicObject> = match namespace {
@@ -186,6 +189,11 @@ impl Ring {
                 let key = ObjectKey::new(space, name);
                 match serde_json::to_value(&object).and_then(serde_json::from_value) {
                     Ok(object) => places.push(Place { file: None, object }),
+                    Err(_) if strict => {
+                        bail!(
+                            "SealedSecret {key} cannot be read, so which keys it needs is not known: mend or delete it"
+                        )
+                    }
                     Err(_) => complain(&format!("warning: SealedSecret {key} cannot be read and is left out")),
                 }
             }

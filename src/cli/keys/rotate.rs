@@ -102,8 +102,18 @@ async fn make(args: &RotateArgs, ring: &Ring, current: &SealingKey, secret: &Obs
     let mut annotations = secret.annotations.clone();
     let own = [backup::BACKUP, backup::VERIFIED, backup::CREATED, "kubectl.kubernetes.io/last-applied-configuration"];
     annotations.retain(|name, _| !own.contains(&name.as_str()));
+    labels.retain(|name, _| !of_a_deployer(name));
+    annotations.retain(|name, _| !of_a_deployer(name));
     let made = made.into_secret(&ring.namespace, &args.cluster.key_prefix, &labels, &annotations);
     ring.writer().create_sealing_key(&made).await.map_err(|error| anyhow::anyhow!(error.line()))
+}
+
+/// Marks by which a tool knows what it deployed. On a key that it did not, they would have it pruned.
+fn of_a_deployer(name: &str) -> bool {
+    let group = name.split_once('/').map_or("", |(group, _)| group);
+    ["app.kubernetes.io", "argocd.argoproj.io", "fluxcd.io", "helm.sh", "config.kubernetes.io"]
+        .iter()
+        .any(|known| group == *known || group.strip_suffix(known).is_some_and(|left| left.ends_with('.')))
 }
 
 async fn replicas(ring: &Ring, service: &str) -> anyhow::Result<Vec<Replica>> {

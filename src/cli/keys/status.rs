@@ -59,7 +59,7 @@ pub(super) async fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let mut places = args.tree.places()?;
     let (keys, known) = if args.sealing_key.is_empty() {
         let ring = Ring::read(&args.cluster).await?;
-        places.extend(ring.objects(args.objects_in.as_deref()).await?);
+        places.extend(ring.objects(args.objects_in.as_deref(), false).await?);
         let known = ring.status().await;
         (ring.keys, known)
     } else {

@@ -88,7 +88,7 @@ pub(super) async fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let keys = restored(open(&args.file, &args.identities)?, &args.cluster);
     let (mut failures, ring, places) = if args.tree.tree.is_empty() {
         let ring = Ring::read(&args.cluster).await?;
-        let places = ring.objects(None).await?;
+        let places = ring.objects(None, true).await?;
         (missing(&ring, &keys), Some(ring), places)
     } else {
         (vec![], None, args.tree.places()?)

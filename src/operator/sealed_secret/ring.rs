@@ -155,8 +155,12 @@ impl Keeper {
         let counted = tokio::task::spawn_blocking(move || {
             let all: HashMap<_, _> = sealed.stores.iter().flat_map(|(_, store)| store.all()).collect();
             ledger.retain(|key: &ObjectKey| all.contains_key(key));
+            let mut unreadable = 0;
             for entry in all.values() {
-                let Ok(object) = &entry.object else { continue };
+                let Ok(object) = &entry.object else {
+                    unreadable += 1;
+                    continue;
+                };
                 let in_force = in_force(entry);
                 if ledger.knows(object, &keys, in_force) {
                     continue;
@@ -168,11 +172,12 @@ impl Keeper {
                     sealed.hints.write().unwrap_or_else(PoisonError::into_inner).remember(&found);
                 }
             }
-            ledger
+            (ledger, unreadable)
         });
         // Only a panic loses the ledger, and the next pass begins with an empty one.
-        self.ledger = counted.await.unwrap_or_default();
-        self.ledger.tally()
+        let (ledger, unreadable) = counted.await.unwrap_or_else(|_| (Ledger::default(), u64::MAX));
+        self.ledger = ledger;
+        Tally { unreadable, ..self.ledger.tally() }
     }
 
     async fn report(&self, ring: &KeyRing, status: &KeyRingStatus) -> Result<(), ApiError> {

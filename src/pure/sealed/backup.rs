@@ -209,10 +209,13 @@ pub fn read(content: &Plaintext) -> Result<Vec<Kept>, BackupError> {
     let json = content.expose().trim_ascii_start().starts_with(b"{");
     let found = secrets(content.expose(), if json { Format::Json } else { Format::Yaml })?;
     let mut kept: Vec<Kept> = vec![];
-    for secret in found {
+    for mut secret in found {
         // The unlabelled key of the oldest controllers is labelled on the way: the label is how every later one finds it.
         let legacy = !secret.labels.contains_key(SEALING_KEY_LABEL);
         let (key, _) = SealingKey::from_secret(&secret, legacy)?;
+        if legacy {
+            secret.labels.insert(SEALING_KEY_LABEL.into(), "active".into());
+        }
         match kept.iter().find(|other| other.secret.name == secret.name) {
             Some(other) if other.key.fingerprint() == key.fingerprint() => continue,
             Some(_) => return Err(BackupError::Twice { name: secret.name }),

@@ -71,6 +71,8 @@ pub struct Tally {
     pub by_key: BTreeMap<KeyFingerprint, (u64, u64)>,
     /// Entries that no key opens.
     pub unopened: u64,
+    /// Objects that cannot be read: nobody knows what they need.
+    pub unreadable: u64,
 }
 
 impl Tally {
@@ -276,7 +278,8 @@ fn set_condition(conditions: &mut Vec<Condition>, seen: &Observed<'_>, new: (&st
 }
 
 /// Names of the keys that the spec lets the operator retire: old, in a verified backup, and unused for long enough.
-/// Nothing when only part of the cluster was looked at.
+/// Nothing when only part of the cluster was looked at, or when something there cannot be read or opened: with its scope
+/// or name mended it may turn out to need any key.
 ///
 /// The time comes from the status. Whoever forges it can at most bring forward the retirement of a key that opens nothing
 /// and stands in a backup, and a label undoes that.
@@ -285,6 +288,9 @@ pub fn to_retire(spec: &KeyRingSpec, status: &KeyRingStatus, seen: &Observed<'_>
     let (Some(wait), None) = (wait.and_then(|wait| SignedDuration::try_from(wait).ok()), seen.only_in) else {
         return vec![];
     };
+    if seen.tally.unopened > 0 || seen.tally.unreadable > 0 {
+        return vec![];
+    }
     let due = |key: &&KeyStatus| {
         let since = key.unused_since.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
         key.state == KeyPhase::Retiring
