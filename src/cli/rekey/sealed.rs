@@ -1,6 +1,7 @@
 //! What SealedSecrets are sealed to: a certificate, or the controller of a cluster.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -42,6 +43,8 @@ pub(super) struct Target {
     pub certificate: Certificate,
     /// The controller that seals anew what no key at hand opens.
     cluster: Option<(Runtime, Controller)>,
+    /// The controller answers two of these a second: who asks at the same time would only be refused.
+    turn: Mutex<()>,
 }
 
 impl TargetArgs {
@@ -66,7 +69,7 @@ impl TargetArgs {
         };
         let certificate = Certificate::parse(&name, &pem).map_err(|error| anyhow::anyhow!(error.line()))?;
         check_expiry(&certificate, Timestamp::now())?;
-        Ok(Some(Target { certificate, cluster }))
+        Ok(Some(Target { certificate, cluster, turn: Mutex::default() }))
     }
 }
 
@@ -79,6 +82,7 @@ impl Target {
     /// The object with every value sealed anew by the controller.
     pub(super) fn re_encrypt(&self, object: &SealedSecret) -> anyhow::Result<SealedSecret> {
         let (runtime, controller) = self.cluster.as_ref().context("there is no cluster to ask")?;
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let made = runtime.block_on(controller.re_encrypt(std::slice::from_ref(object)))?;
         made.into_iter().next().context("the controller answered with nothing")
     }

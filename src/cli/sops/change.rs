@@ -109,10 +109,6 @@ pub fn groups_of(document: &Document) -> Vec<Vec<KeyRef>> {
     document.metadata().groups.iter().map(|group| group.iter().map(|key| key.key.clone()).collect()).collect()
 }
 
-fn same_key(left: &KeyRef, right: &KeyRef) -> bool {
-    left.kind() == right.kind() && left.to_string() == right.to_string()
-}
-
 /// `sops rotate`.
 pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
     args.target.check()?;
@@ -133,7 +129,7 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
     ] {
         let remove = keys::list(kind, remove.as_deref())?;
         for group in &mut groups {
-            group.retain(|key| !remove.iter().any(|gone| same_key(gone, key)));
+            group.retain(|key| !remove.iter().any(|gone| sops::same_key(gone, key)));
         }
         let mut add = [keys::list(kind, add.as_deref())?];
         for key in add.iter_mut().flatten() {
@@ -144,7 +140,7 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
         run.complete(&mut add)?;
         for key in add.into_iter().flatten() {
             if let Some(first) = groups.first_mut()
-                && !first.iter().any(|known| same_key(known, &key))
+                && !first.iter().any(|known| sops::same_key(known, &key))
             {
                 first.push(key);
             }
@@ -225,6 +221,12 @@ fn update_file(update: &Update, run: &Run<'_>) -> Result<String, Failure> {
     let sealed = sops::rewrap(document, key, groups, *threshold, &files::now(), &mut random, &mut run.wrap())
         .map_err(|error| Failure::of(&input.name, &error))?;
     if let Some(path) = &input.path {
+        // All files were read before the first question was asked.
+        let changed = std::fs::read(path).map_or(true, |now| now != input.bytes.expose());
+        if changed {
+            let what = format!("{}: changed meanwhile and left alone; run updatekeys again", input.name);
+            return Err(Failure::new(code::GENERIC, what));
+        }
         files::replace(path, &sealed)?;
     }
     Ok(format!("File {} synced with new keys", input.name))
@@ -238,7 +240,7 @@ fn diff(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> Option<String> {
     for index in 0..old.len().max(new.len()) {
         let (before, after) = (old.get(index).unwrap_or(&empty), new.get(index).unwrap_or(&empty));
         out.push_str(&format!("Group {}\n", index + 1));
-        let has = |list: &[KeyRef], key: &KeyRef| list.iter().any(|other| same_key(other, key));
+        let has = |list: &[KeyRef], key: &KeyRef| list.iter().any(|other| sops::same_key(other, key));
         for key in before.iter().filter(|key| has(after, key)) {
             out.push_str(&format!("    {key}\n"));
         }
