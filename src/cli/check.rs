@@ -15,6 +15,7 @@ use crate::adapters::files;
 use crate::pure::error::{Explain as _, one_line};
 use crate::pure::gitops::check::{self, Finding, Level, Ruled};
 use crate::pure::gitops::tree::TreeError;
+use crate::pure::limits;
 use crate::pure::sops::rules::Config;
 
 /// Find secrets in clear, and encrypted files that are broken or to the wrong keys. Needs no private key.
@@ -166,7 +167,8 @@ fn git(arguments: &[&str], paths: &[PathBuf]) -> anyhow::Result<Vec<u8>> {
 
 /// Paths that the next commit changes, relative to the working directory.
 fn staged(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
-    let names = ["diff", "--cached", "--name-only", "--relative", "-z", "--diff-filter=ACMR", "--"];
+    let names =
+        ["diff", "--cached", "--name-only", "--relative", "-z", "--diff-filter=ACMR", "--ignore-submodules=all", "--"];
     let out = git(&names, paths)?;
     let text = String::from_utf8_lossy(&out);
     Ok(text.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
@@ -174,6 +176,11 @@ fn staged(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 
 fn staged_content(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let object = format!(":./{}", path.display());
+    let size = git(&["cat-file", "-s", &object], &[]).map_err(|error| error.to_string())?;
+    let size = String::from_utf8_lossy(&size).trim().parse::<usize>().unwrap_or(usize::MAX);
+    if size > limits::FILE_BYTES {
+        return Ok(None);
+    }
     git(&["cat-file", "blob", &object], &[]).map(Some).map_err(|error| error.to_string())
 }
 

@@ -105,7 +105,11 @@ fn is_clear(value: &Value) -> bool {
         Value::Scalar(Scalar::Null) => return false,
         _ => return true,
     };
-    let between = |head: &[u8], tail: &[u8]| text.starts_with(head) && text.ends_with(tail);
+    // One placeholder and nothing else: text that merely begins and ends like one may be a document in clear.
+    let between = |head: &[u8], tail: &[u8]| {
+        let inner = text.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail));
+        inner.is_some_and(|inner| !inner.iter().any(|byte| b"\n<>${}".contains(byte)))
+    };
     !(text.is_empty() || between(b"ENC[AES256_GCM,", b"]") || between(b"${", b"}") || between(b"<", b">"))
 }
 
