@@ -1,6 +1,6 @@
 //! The HTTP endpoints for SealedSecrets: for everybody, for callers with a right, for nobody.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -148,13 +148,24 @@ async fn every_request_is_answered_as_the_real_controller_does() {
         }
     }
     // Five at once: the same ones pass, and the headers are the same to the second.
-    for attempt in 0..5 {
-        let headers = [("x-forwarded-for", "198.51.100.7")];
-        let theirs = send(&format!("{}/v1/verify", real.url), "POST", &headers, text(&good)).await;
-        let mine = send(&format!("{}/v1/verify", ours.url), "POST", &headers, text(&good)).await;
-        if (theirs.0, &theirs.1) != (mine.0, &mine.1) {
-            differences.push(format!("request {attempt}: {theirs:?}, ours {mine:?}"));
+    // A pause of half a second lets one more pass on one side: then another caller tries.
+    for caller in 0..20 {
+        let caller = format!("198.51.100.{caller}");
+        let (started, mut found) = (Instant::now(), vec![]);
+        for attempt in 0..5 {
+            let headers = [("x-forwarded-for", caller.as_str())];
+            let theirs = send(&format!("{}/v1/verify", real.url), "POST", &headers, text(&good)).await;
+            let mine = send(&format!("{}/v1/verify", ours.url), "POST", &headers, text(&good)).await;
+            if (theirs.0, &theirs.1) != (mine.0, &mine.1) {
+                found.push(format!("request {attempt}: {theirs:?}, ours {mine:?}"));
+            }
         }
+        let in_time = started.elapsed() < Duration::from_millis(400);
+        if in_time || found.is_empty() {
+            differences.extend(found);
+            break;
+        }
+        assert!(!caller.ends_with(".19"), "this machine is too slow for five requests in 400 ms: {found:#?}");
     }
     assert!(differences.is_empty(), "{differences:#?}");
 }

@@ -36,6 +36,7 @@ need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 host_packages() {
 	need git git
 	need gpg gpg
+	need gpg-agent gpg-agent
 	need openssl openssl
 	need curl curl
 	need ip iproute2
