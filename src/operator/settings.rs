@@ -113,9 +113,9 @@ pub struct SealingSettings {
     /// RSA bits.
     pub key_size: usize,
     /// Validity of the certificate.
-    pub key_ttl: std::time::Duration,
+    pub key_ttl: Duration,
     /// A new key after this time; zero means never.
-    pub key_renew_period: std::time::Duration,
+    pub key_renew_period: Duration,
     /// Common name of the certificate.
     pub my_cn: String,
     /// Which time makes a key the current one.
