@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
@@ -71,13 +71,14 @@ impl WhoArgs {
         Ok(())
     }
 
-    /// Gives the private folder and what is in it to that user.
+    /// Gives what is in the private folder to that user, and the way to it. The folder itself stays ours: whoever owns it
+    /// could put a link to another file in the place of the pipe that we open for writing.
     fn give(&self, folder: &Path) -> Result<(), Failure> {
         let Some((_, uid, gid, _)) = self.user()? else { return Ok(()) };
         for entry in fs::read_dir(folder).map_err(generic)? {
             std::os::unix::fs::chown(entry.map_err(generic)?.path(), Some(uid), Some(gid)).map_err(generic)?;
         }
-        std::os::unix::fs::chown(folder, Some(uid), Some(gid)).map_err(generic)
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).map_err(generic)
     }
 
     /// Name, numbers and home of the user.
