@@ -1,4 +1,6 @@
 //! `toYaml` and `fromYaml`, as sigs.k8s.io/yaml has them: through JSON, with the rules of go-yaml 2.
+//!
+//! A little longer than other files: what is quoted when it is written follows from how it would be read.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
