@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::json::{quote, scalar_text as json_scalar};
 use super::yaml::{Room, key_text, scalar_text as yaml_scalar};
-use super::{Branch, Entry, Format, Item, Layout, Node, Scalar, Value, dotenv, float_text, ini};
+use super::{Branch, Element, Entry, Format, Item, Layout, Node, Scalar, Value, dotenv, float_text, ini};
 use crate::pure::secret::Plaintext;
 
 /// A tree that the target format cannot hold. Names the entry, never its value.
@@ -20,6 +20,8 @@ pub enum EmitError {
     Null { format: Format, entry: String },
     #[error("entry {entry}: {format} cannot hold this name")]
     Name { format: Format, entry: String },
+    #[error("a comment is not UTF-8 text, or holds control characters, which {format} cannot hold")]
+    Comment { format: Format },
     #[error("binary output needs exactly one text value named \"data\" at the top")]
     NotBinary,
 }
@@ -54,6 +56,7 @@ pub fn emit_with(branches: &[Branch], format: Format, indent: Indent) -> Result<
                 if index > 0 {
                     out.extend_from_slice(b"---\n");
                 }
+                readable(&branch.items)?;
                 yaml_top(&mut out, &branch.items, indent.yaml);
             }
         }
@@ -67,6 +70,33 @@ pub fn emit_with(branches: &[Branch], format: Format, indent: Indent) -> Result<
         Format::Binary => return binary(first),
     }
     Ok(Plaintext::copy_of(&out))
+}
+
+/// Comments of dotenv and INI hold any bytes. YAML with such a one could not be read back (SOPS panics there, or writes
+/// what it refuses to read), and what one of YAML's other line breaks is followed by would be an entry.
+fn readable(items: &[Item]) -> Result<(), EmitError> {
+    for item in items {
+        match item {
+            Item::Comment(comment) if !is_yaml_comment(comment.text.expose()) => {
+                return Err(EmitError::Comment { format: Format::Yaml });
+            }
+            Item::Comment(_) => {}
+            Item::Entry(Entry { value, .. }) | Item::Element(Element { value, .. }) => match &value.value {
+                Value::Map(items) | Value::List(items) => readable(items)?,
+                Value::Scalar(_) => {}
+            },
+        }
+    }
+    Ok(())
+}
+
+fn is_yaml_comment(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let breaks = |c| matches!(c, '\r' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    text.split('\n').all(|line| {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        !line.contains(|c: char| breaks(c) || (c.is_control() && c != '\t'))
+    })
 }
 
 fn binary(items: &[Item]) -> Result<Plaintext, EmitError> {

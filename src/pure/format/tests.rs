@@ -143,6 +143,23 @@ fn formats_print_what_they_can_hold() {
     assert_eq!(env.expose_str(), Some("a=1.5\nb=1.0\nc=true\nd=x\\ny\n"));
 }
 
+#[test]
+fn a_comment_that_yaml_cannot_hold_is_an_error() {
+    for (text, format) in [
+        (&b"# \xff\na=1\n"[..], Format::Dotenv),
+        (b"# x\rinjected: 1\na=1\n", Format::Dotenv),
+        (b"# x\xe2\x80\xa8injected: 1\na=1\n", Format::Dotenv),
+        (b"[s]\n; \x11\na = 1\n", Format::Ini),
+    ] {
+        let tree = parse(text, format).expect("parses");
+        assert_eq!(emit(&tree.branches, Format::Yaml).err(), Some(EmitError::Comment { format: Format::Yaml }));
+        let same = emit(&tree.branches, format).expect("prints");
+        assert_eq!(same.expose(), text);
+    }
+    let tree = parse("# \u{e4}\t\na=1\n".as_bytes(), Format::Dotenv).expect("parses");
+    assert!(emit(&tree.branches, Format::Yaml).is_ok());
+}
+
 mod properties {
     use proptest::prelude::*;
     use proptest::test_runner::RngSeed;
