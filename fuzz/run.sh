@@ -1,16 +1,75 @@
 #!/bin/sh
-# fuzz/run.sh TARGET [SECONDS]: builds the target with coverage instrumentation and runs it.
+# fuzz/run.sh TARGET [SECONDS [LIBFUZZER FLAGS]]: builds the target with coverage instrumentation and runs it in one
+# process at low priority. Run one at a time: they share a target folder.
 set -eu
 cd "$(dirname "$0")"
 target=$1
 seconds=${2:-60}
+if [ $# -ge 2 ]; then shift 2; else shift; fi
+triple=$(rustc -vV | sed -n 's/^host: //p')
+vectors=../tests/vectors
+corpus=corpus/$target
+
 # An explicit --target keeps build scripts without instrumentation.
 RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1" \
-    cargo build --release --target x86_64-unknown-linux-gnu --bin "$target"
-mkdir -p "corpus/$target"
-for file in ../tests/vectors/sops/*/*/encrypted.* ../tests/vectors/sops/plain/*; do
-    name=$(echo "$file" | tr / _)
-    case $file in *.json | *.bin) first='\001' ;; *.env) first='\002' ;; *.ini) first='\003' ;; *) first='\000' ;; esac
-    { printf "$first"; cat "$file"; } > "corpus/$target/$name"
-done
-"${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/$target" -max_total_time="$seconds" -max_len=4096 "corpus/$target"
+    nice -n 10 cargo build --release --locked --target "$triple" --bin "$target"
+
+# The first byte of an input chooses the format.
+format_byte() {
+    case $1 in *.json) printf '\001' ;; *.env) printf '\002' ;; *.ini) printf '\003' ;; *.bin) printf '\004' ;; *) printf '\000' ;; esac
+}
+
+# One input of each line of the template corpus, with every value of the list above it in the place of its sign; the
+# first byte holds the options, the least bit of which is the dialect.
+template_seeds() {
+    awk -v folder="$corpus" '
+        function put(text,    name) {
+            gsub(/␤/, "\n", text)
+            name = sprintf("%s/seed-%05d", folder, ++count)
+            printf "%s%s", (count % 2 ? "\001" : "@"), text > name
+            close(name)
+        }
+        /^#/ || /^$/ { next }
+        /^@each / { values = split(substr($0, 7), value, / \| /); next }
+        /^@[a-z]/ { next }
+        /§/ {
+            pieces = split($0, piece, /§/)
+            for (v = 1; v <= values; v++) {
+                text = piece[1]
+                for (p = 2; p <= pieces; p++) text = text value[v] piece[p]
+                put(text)
+            }
+            next
+        }
+        { put($0) }
+    ' "$vectors"/template/*.txt
+}
+
+mkdir -p "$corpus"
+case $target in
+template) template_seeds ;;
+edit)
+    for file in "$vectors"/sops/plain/*; do
+        for action in '\000' '\001' '\002'; do
+            { format_byte "$file"; printf "$action"'["a"][0]\n{"b":1}\n'; cat "$file"; } \
+                > "$corpus/seed-$(basename "$file")-${action#?}"
+        done
+    done
+    ;;
+merge)
+    # Base, ours and theirs with a byte between them that no text has.
+    for file in "$vectors"/sops/plain/*; do
+        { format_byte "$file"; cat "$file"; printf '\377'; cat "$file"; printf '\377'; cat "$file"; } \
+            > "$corpus/seed-$(basename "$file")"
+    done
+    printf '\000a: 1\nb: 2\n\377a: 3\nb: 2\n# x\n\377a: 4\nb: 2\nc: [1, 2]\n' > "$corpus/seed-conflict"
+    ;;
+*)
+    for file in "$vectors"/sops/*/*/encrypted.* "$vectors"/sops/plain/*; do
+        { format_byte "$file"; cat "$file"; } > "$corpus/seed-$(echo "${file#"$vectors"/sops/}" | tr / _)"
+    done
+    ;;
+esac
+
+exec nice -n 10 "${CARGO_TARGET_DIR:-target}/$triple/release/$target" \
+    -max_total_time="$seconds" -max_len=4096 -timeout=30 -rss_limit_mb=2048 -artifact_prefix=crash- "$@" "$corpus"

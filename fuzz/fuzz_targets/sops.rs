@@ -4,6 +4,7 @@
 
 use latchwork::pure::format::{self, Format};
 use latchwork::pure::keys::{DataKey, KeyRef};
+use latchwork::pure::secret::Plaintext;
 use latchwork::pure::sops::{self, MacPolicy, Plan, SopsError};
 use libfuzzer_sys::fuzz_target;
 
@@ -26,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
             *byte = state;
         }
     };
-    let mut wrap = |_: &KeyRef, _: &latchwork::pure::secret::Plaintext| Ok("enc".to_owned());
+    let mut wrap = |wanted: &[(&KeyRef, &Plaintext)]| wanted.iter().map(|_| Ok("enc".to_owned())).collect();
     match sops::seal(&tree, format, &plan, NOW, &mut random, &mut wrap) {
         Err(SopsError::NotVerified | SopsError::MacMismatch | SopsError::MacDamaged | SopsError::Format(_)) => {
             panic!("a file that can be read was sealed wrongly")
