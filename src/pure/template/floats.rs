@@ -1,5 +1,9 @@
 //! Floats as text, by the rules of Go's `strconv.FormatFloat`.
 
+/// No float has more digits behind its point, nor more significant ones: zeros follow. The formatter of the standard
+/// library panics above 65535.
+const EXACT_DIGITS: usize = 1074;
+
 /// `strconv.FormatFloat(value, verb, precision, 64)`; no precision asks for the fewest digits that read back the same.
 pub(super) fn format(value: f64, verb: u8, precision: Option<usize>) -> String {
     if value.is_nan() {
@@ -14,7 +18,11 @@ pub(super) fn format(value: f64, verb: u8, precision: Option<usize>) -> String {
         b'b' => binary(magnitude),
         b'x' | b'X' => hexadecimal(magnitude, verb, precision),
         b'f' => match precision {
-            Some(precision) => format!("{magnitude:.precision$}"),
+            Some(precision) => {
+                let written = precision.min(EXACT_DIGITS);
+                let zeros = "0".repeat(precision - written);
+                format!("{magnitude:.written$}{zeros}")
+            }
             None => format!("{magnitude}"),
         },
         b'e' | b'E' => {
@@ -29,11 +37,14 @@ pub(super) fn format(value: f64, verb: u8, precision: Option<usize>) -> String {
 /// Decimal digits and the exponent of the first: `count` digits, or the fewest that identify the value.
 fn digits(value: f64, count: Option<usize>) -> (String, i32) {
     let text = match count {
-        Some(count) => format!("{value:.*e}", count.saturating_sub(1)),
+        Some(count) => format!("{value:.*e}", count.saturating_sub(1).min(EXACT_DIGITS)),
         None => format!("{value:e}"),
     };
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    (mantissa.replace('.', ""), exponent.parse().unwrap_or(0))
+    let mut digits = mantissa.replace('.', "");
+    let missing = count.unwrap_or(0).saturating_sub(digits.len());
+    digits.push_str(&"0".repeat(missing));
+    (digits, exponent.parse().unwrap_or(0))
 }
 
 fn exponential(digits: &str, exponent: i32, verb: u8) -> String {
@@ -133,7 +144,7 @@ fn hexadecimal(value: f64, verb: u8, precision: Option<usize>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::format;
+    use super::{EXACT_DIGITS, format};
 
     #[test]
     fn shortest_and_fixed_forms_follow_go() {
@@ -154,5 +165,16 @@ mod tests {
         ] {
             assert_eq!(format(value, verb, precision), want);
         }
+    }
+
+    #[test]
+    fn precision_beyond_all_digits_is_zeros() {
+        for precision in [1075, 65_536, 1_000_000] {
+            assert_eq!(format(0.5, b'f', Some(precision)), format!("0.5{}", "0".repeat(precision - 1)));
+            assert_eq!(format(0.5, b'e', Some(precision)), format!("5.{}e-01", "0".repeat(precision)));
+            assert_eq!(format(0.5, b'g', Some(precision)), "0.5");
+        }
+        let smallest = format(5e-324, b'f', Some(EXACT_DIGITS + 1));
+        assert!(smallest.ends_with("6250"), "every digit of the smallest float");
     }
 }
