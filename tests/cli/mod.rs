@@ -11,3 +11,4 @@ mod render;
 mod sops;
 mod sops_matrix;
 mod sops_values;
+mod template;

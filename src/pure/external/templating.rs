@@ -82,21 +82,37 @@ pub(super) fn transform(
     let value = Plaintext::copy_of(name.as_bytes());
     let dot = Value::string_map([("value".to_owned(), &value)]);
     let options = Options { flavour: Flavour::External, ..Options::default() };
-    let (rendered, _) = render(place, text, &options, &dot, environment)?;
+    let (rendered, _) = render(place, Text::Shown(text), &options, &dot, environment)?;
     into_text(place, rendered)
+}
+
+/// The text of a template.
+#[derive(Clone, Copy)]
+enum Text<'t> {
+    /// Errors may quote it.
+    Shown(&'t str),
+    /// It is kept in a Secret.
+    Secret(&'t str),
 }
 
 /// The rendered text, and whether it may be another one next time.
 fn render(
     place: &str,
-    text: &str,
+    text: Text<'_>,
     options: &Options,
     dot: &Value,
     environment: &mut Environment<'_>,
 ) -> Result<(Plaintext, bool), ExternalError> {
-    Template::parse(place, text, options)
+    let (Text::Shown(words) | Text::Secret(words)) = text;
+    Template::parse(place, words, options)
         .and_then(|template| Ok((template.render(dot, environment)?, template.is_volatile())))
-        .map_err(|error| ExternalError::Template { place: place.to_owned(), detail: error.to_string() })
+        .map_err(|error| ExternalError::Template {
+            place: place.to_owned(),
+            detail: match text {
+                Text::Shown(_) => error.to_string(),
+                Text::Secret(_) => error.place_only(place),
+            },
+        })
 }
 
 fn into_text(place: &str, value: Plaintext) -> Result<String, ExternalError> {
@@ -144,14 +160,20 @@ pub(super) fn apply(
             work.from(&format!("target.template.templateFrom[{index}]"), from, sources)?;
         }
         for (name, text) in &texts {
-            work.one(&format!("target.template.data.{name}"), Place::Data, name, text, None)?;
+            work.one(&format!("target.template.data.{name}"), Place::Data, name, Text::Shown(text), None)?;
         }
         let metadata = template.metadata.clone().unwrap_or_default();
         for (name, text) in &metadata.labels {
-            work.one(&format!("target.template.metadata.labels.{name}"), Place::Labels, name, text, None)?;
+            work.one(&format!("target.template.metadata.labels.{name}"), Place::Labels, name, Text::Shown(text), None)?;
         }
         for (name, text) in &metadata.annotations {
-            work.one(&format!("target.template.metadata.annotations.{name}"), Place::Annotations, name, text, None)?;
+            work.one(
+                &format!("target.template.metadata.annotations.{name}"),
+                Place::Annotations,
+                name,
+                Text::Shown(text),
+                None,
+            )?;
         }
         for finalizer in metadata.finalizers {
             if !work.candidate.finalizers.contains(&finalizer) {
@@ -206,6 +228,7 @@ impl Work<'_, '_> {
                     return Err(refuse(place, &format!("{word} {} has no text at \"{}\"", source.name, item.key)));
                 };
                 let name = format!("{place}.{}", item.key);
+                let text = if kind == SourceKind::Secret { Text::Secret(text) } else { Text::Shown(text) };
                 match item.template_as.unwrap_or_default() {
                     TemplateAs::Values => self.one(&name, target, &item.key, text, Some(from))?,
                     TemplateAs::KeysAndValues => self.many(&name, target, text, Some(from))?,
@@ -213,7 +236,7 @@ impl Work<'_, '_> {
             }
         }
         match &from.literal {
-            Some(literal) => self.many(place, target, literal, Some(from)),
+            Some(literal) => self.many(place, target, Text::Shown(literal), Some(from)),
             None => Ok(()),
         }
     }
@@ -223,7 +246,7 @@ impl Work<'_, '_> {
         place: &str,
         target: Place,
         name: &str,
-        text: &str,
+        text: Text<'_>,
         from: Option<&TemplateFrom>,
     ) -> Result<(), ExternalError> {
         let (value, volatile) = render(place, text, self.options, self.dot, self.environment)?;
@@ -235,7 +258,7 @@ impl Work<'_, '_> {
         &mut self,
         place: &str,
         target: Place,
-        text: &str,
+        text: Text<'_>,
         from: Option<&TemplateFrom>,
     ) -> Result<(), ExternalError> {
         let (rendered, volatile) = render(place, text, self.options, self.dot, self.environment)?;
@@ -389,6 +412,19 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(want) && !text.contains("p:w"), "{template}: {text}");
             assert_eq!(error.condition_message(), "could not update secret");
+        }
+    }
+
+    #[test]
+    fn a_template_in_a_secret_is_not_quoted() {
+        let data = [("k".to_owned(), Plaintext::from("{{ .missing }} {{ fail \"hunter2\" }}".to_owned()))];
+        let data: SecretData = data.into_iter().collect();
+        let from = |kind: &str| serde_json::json!({"templateFrom": [{kind: {"name": "s", "items": [{"key": "k"}]}}]});
+        for (kind, word, shown) in [(SourceKind::ConfigMap, "configMap", true), (SourceKind::Secret, "secret", false)] {
+            let sources = Sources::from([(SourceRef { kind, name: "s".into() }, data.duplicate())]);
+            let error = run(from(word), &sources).err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(error.contains(".missing"), shown, "{error}");
+            assert!(error.contains("templateFrom[0].k:1:3"), "{error}");
         }
     }
 
