@@ -118,6 +118,9 @@ pub const TEMPLATE_OUTPUT_BYTES: usize = 4 * 1024 * 1024;
 /// Most estimated milliseconds in costly functions (bcrypt, scrypt, key generation) of one render.
 pub const TEMPLATE_COST: usize = 5_000;
 
+/// Most memory for templates kept parsed, as estimated from their texts: some ten thousand of the usual length.
+pub const TEMPLATE_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
 /// Longest regular expression, version constraint or similar pattern; compiling costs far more than reading.
 pub const TEMPLATE_PATTERN_BYTES: usize = 16 * 1024;
 

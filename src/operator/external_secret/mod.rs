@@ -28,6 +28,7 @@ use crate::pure::external::templating::{self, SourceKind, Sources};
 use crate::pure::external::{self, ExternalError, Fetch, StoreId, ownership, store};
 use crate::pure::queue::{Finish, Lane, ObjectKey};
 use crate::pure::secret::Plaintext;
+use crate::pure::template::TemplateCache;
 
 use metrics::ExternalMetrics;
 
@@ -48,6 +49,7 @@ struct External {
     /// Status as written last, and the version of the object that it was written over: while the watch still has that
     /// version, this is the newer status. Without it, the event of our own Secret would find the values overdue.
     written: Mutex<HashMap<ObjectKey, (String, ExternalSecretStatus)>>,
+    templates: TemplateCache,
     metrics: ExternalMetrics,
 }
 
@@ -61,6 +63,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         stores: Stores::new(context, metrics.on_call()),
         targets: Mutex::default(),
         written: Mutex::default(),
+        templates: TemplateCache::default(),
         metrics,
     });
     let ready = {
@@ -286,7 +289,7 @@ impl External {
 
     /// The objects that keep templates, all of the ExternalSecret's own namespace.
     async fn sources(&self, key: &ObjectKey, es: &ExternalSecret) -> Result<Sources, ExternalError> {
-        let mut found = Sources::new();
+        let mut found = Sources::new(&self.templates);
         for source in templating::sources(es) {
             let refuse = |error: &ApiError| ExternalError::Template {
                 place: "target.template.templateFrom".into(),

@@ -427,7 +427,7 @@ mod tests {
         let orphans =
             [Orphan { name: "old".into(), uid: "old-uid".into() }, Orphan { name: "db".into(), uid: "x".into() }];
         let collected = collect(&es, vec![answer], now())?;
-        settle(&es, &Observed { secret, orphans: &orphans }, collected, &Sources::new(), now())
+        settle(&es, &Observed { secret, orphans: &orphans }, collected, &Sources::default(), now())
     }
 
     fn action(settlement: &Result<Settlement, ExternalError>) -> String {

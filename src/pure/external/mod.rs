@@ -439,7 +439,7 @@ mod tests {
         }));
         es.metadata.labels = Some([("app".to_owned(), "x".to_owned())].into());
         let (candidate, _) =
-            assemble(&es, vec![value("v", Dialect::Fake)], &templating::Sources::new(), Timestamp::UNIX_EPOCH)
+            assemble(&es, vec![value("v", Dialect::Fake)], &templating::Sources::default(), Timestamp::UNIX_EPOCH)
                 .expect("assembled");
         assert_eq!((candidate.namespace.as_str(), candidate.name.as_str()), ("team", "out"));
         assert_eq!(candidate.labels.get("app").map(String::as_str), Some("x"));

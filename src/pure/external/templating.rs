@@ -13,7 +13,7 @@ use crate::pure::crd::external_secret::{
 use crate::pure::desired::{Candidate, ObservedSecret};
 use crate::pure::secret::{Plaintext, SecretData};
 use crate::pure::template::kept::{Kept, Live, Part, Target};
-use crate::pure::template::{Environment, Flavour, MissingKey, Options, Template, Value};
+use crate::pure::template::{Environment, Flavour, MissingKey, Options, Template, TemplateCache, Value};
 
 /// Kinds that can keep templates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +33,24 @@ pub struct SourceRef {
     pub name: String,
 }
 
-/// The entries of the objects that keep templates.
-pub type Sources = BTreeMap<SourceRef, SecretData>;
+/// The entries of the objects that keep templates, and the templates that were parsed before.
+#[derive(Default)]
+pub struct Sources {
+    objects: BTreeMap<SourceRef, SecretData>,
+    parsed: TemplateCache,
+}
+
+impl Sources {
+    /// No objects yet. `parsed` is kept from one reconcile to the next; templates out of Secrets are not put into it.
+    pub fn new(parsed: &TemplateCache) -> Self {
+        Self { objects: BTreeMap::new(), parsed: parsed.clone() }
+    }
+
+    /// Adds an object.
+    pub fn insert(&mut self, source: SourceRef, entries: SecretData) {
+        self.objects.insert(source, entries);
+    }
+}
 
 /// What must be read before the template can be rendered.
 pub fn sources(es: &ExternalSecret) -> Vec<SourceRef> {
@@ -82,7 +98,7 @@ pub(super) fn transform(
     let value = Plaintext::copy_of(name.as_bytes());
     let dot = Value::string_map([("value".to_owned(), &value)]);
     let options = Options { flavour: Flavour::External, ..Options::default() };
-    let (rendered, _) = render(place, Text::Shown(text), &options, &dot, environment)?;
+    let (rendered, _) = render(place, Text::Shown(text), &options, None, &dot, environment)?;
     into_text(place, rendered)
 }
 
@@ -100,19 +116,24 @@ fn render(
     place: &str,
     text: Text<'_>,
     options: &Options,
+    parsed: Option<&TemplateCache>,
     dot: &Value,
     environment: &mut Environment<'_>,
 ) -> Result<(Plaintext, bool), ExternalError> {
     let (Text::Shown(words) | Text::Secret(words)) = text;
-    Template::parse(place, words, options)
-        .and_then(|template| Ok((template.render(dot, environment)?, template.is_volatile())))
-        .map_err(|error| ExternalError::Template {
+    let template = match (text, parsed) {
+        (Text::Shown(_), Some(parsed)) => parsed.parse(place, words, options),
+        _ => Template::parse(place, words, options),
+    };
+    template.and_then(|template| Ok((template.render(dot, environment)?, template.is_volatile()))).map_err(|error| {
+        ExternalError::Template {
             place: place.to_owned(),
             detail: match text {
                 Text::Shown(_) => error.to_string(),
                 Text::Secret(_) => error.place_only(place),
             },
-        })
+        }
+    })
 }
 
 fn into_text(place: &str, value: Plaintext) -> Result<String, ExternalError> {
@@ -155,7 +176,8 @@ pub(super) fn apply(
     }
     let options = Options { flavour: Flavour::External, missing_key: MissingKey::Error, ..Options::default() };
     with_environment(now, |environment| {
-        let mut work = Work { options: &options, dot: &dot, environment, candidate: &mut *candidate, kept: &mut kept };
+        let (parsed, candidate) = (&sources.parsed, &mut *candidate);
+        let mut work = Work { options: &options, parsed, dot: &dot, environment, candidate, kept: &mut kept };
         for (index, from) in template.template_from.iter().enumerate() {
             work.from(&format!("target.template.templateFrom[{index}]"), from, sources)?;
         }
@@ -193,7 +215,7 @@ fn inputs(template: &Spec, values: &SecretData, sources: &Sources) -> Result<Kep
     let spec = serde_json::to_vec(template)
         .map_err(|_| refuse("target.template", "the template cannot be written as JSON"))?;
     let values = values.iter().flat_map(|(name, value)| [name.as_bytes(), value.expose()]);
-    let kept = sources.iter().flat_map(|(source, entries)| {
+    let kept = sources.objects.iter().flat_map(|(source, entries)| {
         let kind: &[u8] = if source.kind == SourceKind::Secret { b"Secret" } else { b"ConfigMap" };
         let entries = entries.iter().flat_map(|(name, text)| [name.as_bytes(), text.expose()]);
         [kind, source.name.as_bytes()].into_iter().chain(entries)
@@ -203,6 +225,7 @@ fn inputs(template: &Spec, values: &SecretData, sources: &Sources) -> Result<Kep
 
 struct Work<'w, 'e> {
     options: &'w Options,
+    parsed: &'w TemplateCache,
     dot: &'w Value,
     environment: &'w mut Environment<'e>,
     candidate: &'w mut Candidate,
@@ -221,7 +244,7 @@ impl Work<'_, '_> {
             [(SourceKind::ConfigMap, "ConfigMap", &from.config_map), (SourceKind::Secret, "Secret", &from.secret)]
         {
             let Some(source) = source else { continue };
-            let entries = sources.get(&SourceRef { kind, name: source.name.clone() });
+            let entries = sources.objects.get(&SourceRef { kind, name: source.name.clone() });
             for item in &source.items {
                 let entry = entries.and_then(|entries| entries.get(&item.key));
                 let Some(text) = entry.and_then(Plaintext::expose_str) else {
@@ -249,7 +272,7 @@ impl Work<'_, '_> {
         text: Text<'_>,
         from: Option<&TemplateFrom>,
     ) -> Result<(), ExternalError> {
-        let (value, volatile) = render(place, text, self.options, self.dot, self.environment)?;
+        let (value, volatile) = render(place, text, self.options, Some(self.parsed), self.dot, self.environment)?;
         self.put(place, target, name, value, from, volatile)
     }
 
@@ -261,7 +284,7 @@ impl Work<'_, '_> {
         text: Text<'_>,
         from: Option<&TemplateFrom>,
     ) -> Result<(), ExternalError> {
-        let (rendered, volatile) = render(place, text, self.options, self.dot, self.environment)?;
+        let (rendered, volatile) = render(place, text, self.options, Some(self.parsed), self.dot, self.environment)?;
         let no_map = || refuse(place, "the rendered text is not a YAML map of strings");
         let text = rendered.expose_str().ok_or_else(no_map)?;
         if text.trim().is_empty() {
@@ -317,6 +340,12 @@ mod tests {
     use super::super::{Dialect, Fetched, assemble};
     use super::*;
 
+    fn one_source(kind: SourceKind, name: &str, data: SecretData) -> Sources {
+        let mut sources = Sources::default();
+        sources.insert(SourceRef { kind, name: name.into() }, data);
+        sources
+    }
+
     fn run(template: serde_json::Value, sources: &Sources) -> Result<Candidate, ExternalError> {
         let es = external_secret(serde_json::json!({
             "secretStoreRef": {"name": "s"}, "target": {"template": template},
@@ -339,7 +368,7 @@ mod tests {
     fn kept() -> Sources {
         let data = [("conf", "user={{ .user }}"), ("many", "a: \"{{ .user }}\"\nb: x")];
         let data = data.into_iter().map(|(k, v)| (k.to_owned(), Plaintext::from(v.to_owned()))).collect();
-        Sources::from([(SourceRef { kind: SourceKind::ConfigMap, name: "cm".into() }, data)])
+        one_source(SourceKind::ConfigMap, "cm", data)
     }
 
     #[test]
@@ -348,7 +377,7 @@ mod tests {
             serde_json::json!({"type": "kubernetes.io/basic-auth",
                 "data": {"url": "db://{{ .user }}:{{ .pass }}@h", "upper": "{{ .user | upper }}"},
                 "metadata": {"labels": {"who": "{{ .user }}"}, "annotations": {"a": "{{ .user | quote }}"}, "finalizers": ["x/y"]}}),
-            &Sources::new(),
+            &Sources::default(),
         ).expect("rendered");
         assert_eq!(entries(&candidate), pairs(&[("upper", "ANN"), ("url", "db://ann:p:w@h")]));
         assert_eq!(candidate.kind, "kubernetes.io/basic-auth");
@@ -421,7 +450,7 @@ mod tests {
         let data: SecretData = data.into_iter().collect();
         let from = |kind: &str| serde_json::json!({"templateFrom": [{kind: {"name": "s", "items": [{"key": "k"}]}}]});
         for (kind, word, shown) in [(SourceKind::ConfigMap, "configMap", true), (SourceKind::Secret, "secret", false)] {
-            let sources = Sources::from([(SourceRef { kind, name: "s".into() }, data.duplicate())]);
+            let sources = one_source(kind, "s", data.duplicate());
             let error = run(from(word), &sources).err().map(|error| error.to_string()).unwrap_or_default();
             assert_eq!(error.contains(".missing"), shown, "{error}");
             assert!(error.contains("templateFrom[0].k:1:3"), "{error}");

@@ -73,6 +73,6 @@ pub fn finish(
     now: Timestamp,
 ) -> Result<DesiredSecret, StageError> {
     // ConfigMaps and Secrets of `templateFrom` live in a cluster; a template that names one fails and says so.
-    let (candidate, proof) = external::assemble(external, answers, &Sources::new(), now)?;
+    let (candidate, proof) = external::assemble(external, answers, &Sources::default(), now)?;
     Ok(guard(candidate, proof, policy)?)
 }

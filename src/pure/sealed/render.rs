@@ -12,13 +12,14 @@ use super::unseal::EntryFailure;
 use crate::pure::crd::sealed_secret::SecretTemplate;
 use crate::pure::secret::{Plaintext, SecretData};
 use crate::pure::template::kept::{Kept, Part};
-use crate::pure::template::{Environment, Options, Template, Value};
+use crate::pure::template::{Environment, Options, TemplateCache, Value};
 
 /// The data of the Secret with what is random in it, or what failed in which entry. `now` is what the template function of
 /// that name gives.
 pub fn render(
     template: &SecretTemplate,
     mut data: SecretData,
+    parsed: &TemplateCache,
     now: Timestamp,
 ) -> Result<(SecretData, Kept), BTreeMap<String, EntryFailure>> {
     let Some(entries) = &template.data else { return Ok((data, Kept::new([]))) };
@@ -37,7 +38,8 @@ pub fn render(
     let mut failures = BTreeMap::new();
     for (name, text) in entries {
         let Some(text) = text else { continue };
-        let value = Template::parse(name, text, &Options::default())
+        let value = parsed
+            .parse(name, text, &Options::default())
             .and_then(|template| Ok((template.is_volatile(), template.render(&dot, &mut environment)?)))
             .map_err(|error| EntryFailure::Template(error.to_string()));
         match value {

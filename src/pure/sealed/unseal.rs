@@ -19,6 +19,7 @@ use crate::pure::error::{Explain, Retry};
 use crate::pure::limits;
 use crate::pure::queue::ObjectKey;
 use crate::pure::secret::SecretData;
+use crate::pure::template::TemplateCache;
 use crate::pure::template::kept::{Kept, Live, Target};
 
 /// What an object asks of us, beyond the drop-in defaults.
@@ -39,12 +40,13 @@ impl Default for UnsealOptions {
     }
 }
 
-/// Which key opened which value last time: ciphertext digests and key fingerprints, nothing secret. Bounded: when the
-/// younger half is full, the older half is dropped.
+/// What makes the next time cheaper, nothing of it secret. Which key opened which value: ciphertext digests and key
+/// fingerprints, bounded: when the younger half is full, the older half is dropped. And the templates, parsed.
 #[derive(Default)]
 pub struct Hints {
     young: HashMap<BlobDigest, KeyFingerprint>,
     old: HashMap<BlobDigest, KeyFingerprint>,
+    templates: TemplateCache,
 }
 
 impl Hints {
@@ -58,7 +60,12 @@ impl Hints {
         let texts = object.spec.encrypted_data.0.values().chain(&object.spec.data);
         let digests = texts.filter_map(|text| Some(Blob::parse(&blob::decode(text).ok()?).ok()?.digest()));
         let young = digests.filter_map(|digest| Some((digest, self.get(&digest)?.clone()))).collect();
-        Self { young, old: HashMap::new() }
+        Self { young, old: HashMap::new(), templates: self.templates.clone() }
+    }
+
+    /// The templates that were parsed.
+    pub fn templates(&self) -> &TemplateCache {
+        &self.templates
     }
 
     /// Remembers that this key opens every value of the object.
@@ -315,7 +322,8 @@ pub fn unseal_with(
             owners: vec![],
             immutable: template.immutable,
             data: {
-                let (data, random) = render::render(template, opened.data, now).map_err(UnsealError::Entries)?;
+                let (data, random) =
+                    render::render(template, opened.data, hints.templates(), now).map_err(UnsealError::Entries)?;
                 kept = random;
                 kept.keyed_by(keys.active().map(|key| key.marks()));
                 data

@@ -7,6 +7,7 @@
 
 mod budget;
 mod bytes;
+mod cache;
 mod error;
 mod eval;
 mod floats;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 pub use budget::Environment;
 pub use bytes::ByteStr;
+pub use cache::TemplateCache;
 pub use error::TemplateError;
 pub use types::{IntKind, ObjectKind, Type, UintKind};
 pub use value::{List, Map, Object, Value};
