@@ -72,4 +72,4 @@ merge)
 esac
 
 exec nice -n 10 "${CARGO_TARGET_DIR:-target}/$triple/release/$target" \
-    -max_total_time="$seconds" -max_len=4096 -timeout=30 -rss_limit_mb=2048 -artifact_prefix=crash- "$@" "$corpus"
+    -max_total_time="$seconds" -max_len=4096 -timeout=30 -rss_limit_mb=2048 "$@" "$corpus"
