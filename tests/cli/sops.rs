@@ -425,3 +425,43 @@ fn editing_and_programs() {
         );
     }
 }
+
+/// Plaintext must not stay where an editor or a command had it, whatever ends the program.
+#[tokio::test]
+async fn a_signal_leaves_no_plaintext_behind() {
+    let folder = scratch::dir("signal");
+    let file = folder.join("a.yaml");
+    let mut encrypt = ours(&["encrypt", "--age", &recipients()[0], "--filename-override", "a.yaml"]);
+    encrypt.current_dir(&folder);
+    fs::write(&file, run_ok(encrypt, b"password: canary-of-the-editor\n")).unwrap();
+    let before = fs::read(&file).unwrap();
+    let file = file.display().to_string();
+    let waiting =
+        |marker: &Path| format!("/bin/sh -c 'cat \"$0\" >{0}.tmp; mv {0}.tmp {0}; exec sleep 60'", marker.display());
+    for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
+        for verb in ["edit", "exec-file"] {
+            let (temporary, marker) =
+                (folder.join(format!("{verb}-{signal}")), folder.join(format!("{verb}-{signal}-seen")));
+            fs::create_dir(&temporary).unwrap();
+            let mut command = match verb {
+                "edit" => ours(&["edit", &file]),
+                _ => ours(&["exec-file", "--no-fifo", &file, &format!("{} {{}}", waiting(&marker))]),
+            };
+            command.env("SOPS_EDITOR", waiting(&marker)).env("TMPDIR", &temporary);
+            let running = process::Proc::spawn("sops", command);
+            let limit = std::time::Duration::from_secs(30);
+            crate::rig::wait::eventually(limit, "the program to see the plaintext", || async {
+                match fs::read_to_string(&marker) {
+                    Ok(text) if text.contains("canary-of-the-editor") => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await;
+            running.signal(signal);
+            let status = running.wait(limit).await;
+            assert_eq!(status.code(), Some(128 + number), "{verb} {signal}: {}", running.stderr());
+            assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{verb} {signal}: something is left");
+        }
+    }
+    assert_eq!(fs::read(&file).unwrap(), before);
+}

@@ -10,6 +10,7 @@ pub(in crate::cli) mod files;
 mod groups;
 pub(in crate::cli) mod keys;
 mod keyservice;
+mod private;
 mod programs;
 pub(in crate::cli) mod ring;
 

@@ -11,6 +11,7 @@ use super::Outcome;
 use super::args::{EditArgs, ExecEnvArgs, ExecFileArgs, Types, WhoArgs};
 use super::failure::{Failure, code};
 use super::keys::Run;
+use super::private::PrivateFolder;
 use super::ring::split_words;
 use super::{files, keys};
 use crate::pure::format::{self, Format, Item, Scalar, Value, float_text};
@@ -129,8 +130,7 @@ pub fn exec_file(args: &ExecFileArgs, run: &Run<'_>) -> Outcome {
     if Path::new(name).file_name().is_none_or(|file| file != name) {
         return Err(generic("--filename must be a name without a folder"));
     }
-    // The folder is readable by its owner only and removed at the end.
-    let folder = tempfile::tempdir().map_err(generic)?;
+    let folder = PrivateFolder::new().map_err(generic)?;
     let path = folder.path().join(name);
     let shell = |path: &Path| {
         let mut command = Command::new("/bin/sh");
@@ -232,7 +232,7 @@ fn in_editor(
     plain: &Plaintext,
     accept: impl Fn(&Plaintext) -> Result<Option<Plaintext>, SopsError>,
 ) -> Result<Plaintext, Failure> {
-    let folder = tempfile::tempdir().map_err(generic)?;
+    let folder = PrivateFolder::new().map_err(generic)?;
     let path = folder.path().join(file.file_name().unwrap_or_default());
     write_private(&path, plain.expose())?;
     let result = edit_loop(&path, plain, accept);
