@@ -8,10 +8,10 @@
 mod rig;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use rig::process::run_ok;
+use rig::process::{run_ok, timed};
 use rig::{scratch, tools};
 
 const FILES: usize = 1000;
@@ -35,15 +35,6 @@ fn repository(recipient: &str) -> PathBuf {
         run_ok(encrypt, b"");
     }
     folder
-}
-
-/// Wall time of one command, its output read and thrown away.
-fn timed(mut command: Command) -> Duration {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let started = Instant::now();
-    let status = command.status().expect("starts");
-    assert!(status.success(), "{command:?}: {status}");
-    started.elapsed()
 }
 
 fn each_file(folder: &Path, make: impl Fn(&Path) -> Command) -> Duration {

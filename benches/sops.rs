@@ -9,10 +9,10 @@ mod rig;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use rig::process::run_ok;
+use rig::process::{run_ok, timed};
 use rig::{scratch, tools};
 
 const FILES: usize = 1000;
@@ -51,15 +51,6 @@ impl Bench {
         }
         print_row(what, best);
     }
-}
-
-/// Wall time of one command, its output read and thrown away.
-fn timed(mut command: Command) -> Duration {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let started = Instant::now();
-    let status = command.status().expect("starts");
-    assert!(status.success(), "{command:?}: {status}");
-    started.elapsed()
 }
 
 fn print_row(what: &str, [ours, theirs]: [Duration; 2]) {

@@ -47,7 +47,7 @@ impl KeysAtHand {
         let mut found = Self { identities: Identities::new(), sealing: SealingKeys::new() };
         if let Some(text) = std::env::var_os("SOPS_AGE_KEY").filter(|text| !text.is_empty()) {
             let Some(text) = text.to_str() else { bail!("SOPS_AGE_KEY is not text") };
-            found.add_identities(text, "SOPS_AGE_KEY")?;
+            found.identities.extend(parse_identities(text, "SOPS_AGE_KEY")?);
         }
         let from_environment = std::env::var_os("SOPS_AGE_KEY_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
         for path in from_environment.iter().chain(&args.identity) {
@@ -67,16 +67,9 @@ impl KeysAtHand {
         Ok(found)
     }
 
-    fn add_identities(&mut self, text: &str, source: &str) -> anyhow::Result<()> {
-        let identities = Identities::parse(text, source).map_err(|error| anyhow::anyhow!(error.line()))?;
-        self.identities.extend(identities);
-        Ok(())
-    }
-
     fn add_identity_file(&mut self, path: &Path) -> anyhow::Result<()> {
-        let text = read(path)?;
-        let text = std::str::from_utf8(&text).with_context(|| format!("{} is not text", path.display()))?;
-        self.add_identities(text, &path.display().to_string())
+        self.identities.extend(identity_file(path)?);
+        Ok(())
     }
 
     fn add_directory(&mut self, directory: &Path) -> anyhow::Result<()> {
@@ -154,6 +147,17 @@ pub(super) fn sealing_keys(paths: &[PathBuf]) -> anyhow::Result<SealingKeys> {
         bail!("no sealing key was found in --sealing-key");
     }
     Ok(found.sealing)
+}
+
+/// The identities of one file.
+pub fn identity_file(path: &Path) -> anyhow::Result<Identities> {
+    let text = read(path)?;
+    let text = std::str::from_utf8(&text).with_context(|| format!("{} is not text", path.display()))?;
+    parse_identities(text, &path.display().to_string())
+}
+
+fn parse_identities(text: &str, source: &str) -> anyhow::Result<Identities> {
+    Identities::parse(text, source).map_err(|error| anyhow::anyhow!(error.line()))
 }
 
 /// The nearest key directory of each path.

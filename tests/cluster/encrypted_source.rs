@@ -1,6 +1,5 @@
 //! EncryptedSources on a real API server, from a real Git server over HTTP, with what the real sops made.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Secret};
@@ -66,12 +65,7 @@ impl Bench {
     }
 
     fn secret(&self, name: &str, entries: &[(&str, &str)]) {
-        let entries: BTreeMap<_, _> = entries.iter().copied().collect();
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": name, "namespace": self.namespace}, "stringData": entries,
-        });
-        self.plane.apply(&secret.to_string());
+        self.plane.apply_secret(&self.namespace, name, entries);
     }
 
     async fn secrets(&self) -> Api<Secret> {

@@ -1,7 +1,6 @@
 //! EncryptedSources whose files are on OpenBao transit: with a token of the source, with the operator's own, and not at all
 //! where the administrator's list does not say so.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -46,12 +45,7 @@ impl Bench {
     }
 
     fn secret(&self, name: &str, entries: &[(&str, &str)]) {
-        let entries: BTreeMap<_, _> = entries.iter().copied().collect();
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": name, "namespace": self.namespace}, "stringData": entries,
-        });
-        self.plane.apply(&secret.to_string());
+        self.plane.apply_secret(&self.namespace, name, entries);
     }
 
     /// A source `shop` of the repository, with or without a key Secret.

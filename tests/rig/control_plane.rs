@@ -1,5 +1,6 @@
 //! etcd, kube-apiserver and kube-controller-manager: a cluster without nodes.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -237,6 +238,16 @@ impl ControlPlane {
     /// Applies manifests (YAML or JSON text) by server-side apply with full rights.
     pub fn apply(&self, manifests: &str) {
         run_ok(self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"]), manifests.as_bytes());
+    }
+
+    /// Applies a Secret with these entries.
+    pub fn apply_secret(&self, namespace: &str, name: &str, entries: &[(&str, &str)]) {
+        let entries: BTreeMap<_, _> = entries.iter().copied().collect();
+        let secret = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": namespace}, "stringData": entries,
+        });
+        self.apply(&secret.to_string());
     }
 
     /// Applies a folder with a kustomization, given relative to the repository.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::wait::eventually;
 
@@ -209,4 +209,13 @@ pub async fn freeze(pid: u32) {
         if states.iter().all(|state| state == "T") { Ok(()) } else { Err(states.concat()) }
     })
     .await;
+}
+
+/// Wall time of one command that succeeds, its output thrown away.
+pub fn timed(mut command: Command) -> Duration {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let started = Instant::now();
+    let status = command.status().expect("starts");
+    assert!(status.success(), "{command:?}: {status}");
+    started.elapsed()
 }

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
 use super::held::{Held, Holdings, Place, TreeArgs};
 use super::ring::{ClusterArgs, Ring};
 use super::say;
 use crate::cli::complain;
+use crate::cli::keys_at_hand::identity_file;
 use crate::pure::error::{Explain as _, one_line};
 use crate::pure::keys::KeyError;
 use crate::pure::keys::age::Identities;
@@ -53,10 +53,7 @@ pub struct VerifyArgs {
 pub(super) fn open(file: &Path, identities: &IdentityArgs) -> anyhow::Result<Vec<Kept>> {
     let mut known = Identities::new();
     for path in &identities.identity {
-        let text = Zeroizing::new(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
-        let text = std::str::from_utf8(&text).with_context(|| format!("{} is not text", path.display()))?;
-        let parsed = Identities::parse(text, &path.display().to_string());
-        known.extend(parsed.map_err(|error| anyhow::anyhow!(error.line()))?);
+        known.extend(identity_file(path)?);
     }
     let shown = file.display();
     let size = std::fs::metadata(file).with_context(|| format!("cannot read {shown}"))?.len();
