@@ -20,10 +20,15 @@ mod verify;
 /// `verify-backup` keep a copy that opens everything. When the files in Git have been sealed anew and applied, `status`
 /// shows which keys open nothing any more, and `retire` takes them out of use. After a loss, `restore` brings all back.
 /// No value of a Secret is ever shown, and no private key is ever written in clear.
+///
+/// Without a verb it is `status`.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct KeysArgs {
     #[command(subcommand)]
-    verb: KeysVerb,
+    verb: Option<KeysVerb>,
+    #[command(flatten)]
+    status: status::StatusArgs,
 }
 
 #[derive(Subcommand)]
@@ -42,12 +47,13 @@ pub fn run(args: &KeysArgs) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start a thread")?;
     runtime.block_on(async {
         match &args.verb {
-            KeysVerb::Status(args) => status::run(args).await,
-            KeysVerb::Rotate(args) => rotate::run(args).await,
-            KeysVerb::Retire(args) => retire::run(args).await,
-            KeysVerb::Backup(args) => backup::run(args).await,
-            KeysVerb::VerifyBackup(args) => verify::run(args).await,
-            KeysVerb::Restore(args) => restore::run(args).await,
+            None => status::run(&args.status).await,
+            Some(KeysVerb::Status(args)) => status::run(args).await,
+            Some(KeysVerb::Rotate(args)) => rotate::run(args).await,
+            Some(KeysVerb::Retire(args)) => retire::run(args).await,
+            Some(KeysVerb::Backup(args)) => backup::run(args).await,
+            Some(KeysVerb::VerifyBackup(args)) => verify::run(args).await,
+            Some(KeysVerb::Restore(args)) => restore::run(args).await,
         }
     })
 }
