@@ -1,8 +1,7 @@
 //! The private keys of verbs that have flags for them: what the flags name first, then what SOPS would find.
 
 use super::sops::ring::Keyring;
-use crate::pure::keys::age::Identities;
-use crate::pure::keys::{KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
+use crate::pure::keys::{Identities, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
 
 /// The private keys of a run.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::Explain as _;
 use crate::pure::format::Format;
-use crate::pure::keys::age::Identities;
+use crate::pure::keys::Identities;
 use crate::pure::limits;
 use crate::pure::sealed::backup;
 use crate::pure::sealed::{SealingKey, SealingKeys};
@@ -20,14 +20,15 @@ const KEY_DIRECTORY: &str = ".latchwork/keys";
 /// Names of private keys.
 #[derive(Args, Default)]
 pub struct KeyArgs {
-    /// age identity file; may be repeated. $SOPS_AGE_KEY and the file named by $SOPS_AGE_KEY_FILE are read too
+    /// age identity file, or armoured PGP secret keys; may be repeated. $SOPS_AGE_KEY and the file named by
+    /// $SOPS_AGE_KEY_FILE are read too
     #[arg(long, value_name = "FILE")]
     identity: Vec<PathBuf>,
     /// Sealing key: a PEM file, a Secret as kubectl prints it, or a directory of these; may be repeated
     #[arg(long, value_name = "FILE|DIR")]
     sealing_key: Vec<PathBuf>,
-    /// Key directory: *.agekey are age identities, *.key and *.pem (with the *.crt beside them) and Secrets in *.yaml,
-    /// *.yml and *.json are sealing keys [default: the nearest .latchwork/keys at each PATH or above it]
+    /// Key directory: *.agekey are age identities, *.asc PGP keys, *.key and *.pem (with the *.crt beside them) and Secrets
+    /// in *.yaml, *.yml and *.json are sealing keys [default: the nearest .latchwork/keys at each PATH or above it]
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
 }
@@ -74,7 +75,7 @@ impl KeysAtHand {
 
     fn add_directory(&mut self, directory: &Path) -> anyhow::Result<()> {
         for path in list(directory)? {
-            if has_suffix(&path, &["agekey"]) {
+            if has_suffix(&path, &["agekey", "asc"]) {
                 self.add_identity_file(&path)?;
             }
         }

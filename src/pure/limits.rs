@@ -19,6 +19,10 @@ pub const TREE_BYTES: usize = 512 * 1024 * 1024;
 /// Most wrapped keys (recipients) tried in one SOPS file.
 pub const RECIPIENTS_PER_FILE: usize = 1_000;
 
+/// Longest OpenPGP message of one wrapped key: one to an RSA key of 4096 bits takes 900 bytes, and each recipient that a
+/// message names may cost a private-key operation.
+pub const PGP_MESSAGE_BYTES: usize = 16 * 1024;
+
 /// Largest sum of values of one Secret; the API server's own limit (`MaxSecretSize`).
 pub const SECRET_BYTES: usize = 1024 * 1024;
 

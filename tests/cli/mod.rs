@@ -5,7 +5,7 @@ mod flags;
 mod git;
 mod kill;
 mod kubeseal;
-mod pgp;
+pub mod pgp;
 mod rekey;
 mod render;
 mod sops;

@@ -1,4 +1,4 @@
-//! PGP keys through gpg, beside the real sops, in both directions.
+//! PGP keys, beside the real sops, in both directions: through gpg, and in process without it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,19 @@ use super::sops::{BOTH, Program, ours, recipients, text, theirs, vectors};
 use crate::rig::process::{self, Ran, run, run_ok};
 use crate::rig::{scratch, tools};
 
-/// The key of keys-example (RSA), and one on Curve25519.
+/// The keys of keys-example (RSA, Curve25519), and one on the NIST curves.
 struct Home {
     path: PathBuf,
     rsa: String,
     curve: String,
+    nist: String,
 }
+
+const KEY_FILES: [&str; 3] = [
+    "keys-example/.latchwork/keys/person.asc",
+    "keys-example/.latchwork/keys/cluster.asc",
+    "tests/vectors/pgp/keys/nist.asc",
+];
 
 /// A GnuPG home of the tests. Its agent ends with the sandbox.
 fn home() -> &'static Home {
@@ -24,11 +31,10 @@ fn home() -> &'static Home {
         let import = |file: &str| {
             let mut gpg = process::command("gpg");
             gpg.env("GNUPGHOME", &path).args(["--batch", "--quiet", "--import"]);
-            gpg.arg(tools::repository().join("keys-example/.latchwork/keys").join(file));
+            gpg.arg(tools::repository().join(file));
             run_ok(gpg, b"");
         };
-        import("person.asc");
-        import("cluster.asc");
+        KEY_FILES.into_iter().for_each(import);
         let mut list = process::command("gpg");
         list.env("GNUPGHOME", &path).args(["--batch", "--with-colons", "--list-secret-keys"]);
         let listed = run_ok(list, b"");
@@ -40,8 +46,8 @@ fn home() -> &'static Home {
                 primary.push(fingerprint.to_owned());
             }
         }
-        let [rsa, curve] = primary.try_into().expect("two keys");
-        Home { path, rsa, curve }
+        let [rsa, curve, nist] = primary.try_into().expect("three keys");
+        Home { path, rsa, curve, nist }
     })
 }
 
@@ -54,14 +60,22 @@ fn ok(command: Command) -> String {
     run_ok(with_gpg(command), b"")
 }
 
+/// A Secret's manifest, sealed by the real sops for a key of keys-example, `person` or `cluster`.
+pub fn sealed_for_the_example(name: &str, manifest: &str) -> String {
+    let Home { rsa, curve, .. } = home();
+    let key = if name == "person" { rsa } else { curve };
+    let file = scratch::file("a.yaml", manifest);
+    ok(theirs(&["encrypt", "--encrypted-regex", "^(data|stringData)$", "--pgp", key, &text(&file)]))
+}
+
 const PLAIN: &[u8] = b"password: hunter2\nlist:\n    - 1\n    - two\n";
 
 #[test]
 fn what_one_encrypts_to_pgp_the_other_opens() {
-    let Home { rsa, curve, .. } = home();
+    let Home { rsa, curve, nist, .. } = home();
     for (writer, encrypt) in BOTH {
         for (reader, decrypt) in BOTH {
-            for key in [rsa, curve] {
+            for key in [rsa, curve, nist] {
                 let plain = scratch::file("a.yaml", PLAIN);
                 let sealed = ok(encrypt(&["encrypt", "--pgp", key, &text(&plain)]));
                 assert!(
@@ -247,4 +261,63 @@ fn groups_are_added_and_deleted() {
     assert_eq!(failed.status.code(), Some(1));
     assert_eq!(ok(ours(&["decrypt", &path])).as_bytes(), PLAIN);
     assert_eq!(run(ours(&["groups", "delete", "-f", &path, "1"]), b"").status.code(), Some(1));
+}
+
+/// `render` in a folder of its own: no key but those of the arguments, and no gpg.
+fn render_alone(file: &Path, arguments: &[&str]) -> Ran {
+    let mut command = process::latchwork();
+    command.args(["render", "--keys", &text(&scratch::dir("no-keys")), &text(file)]).args(arguments);
+    command.env("SOPS_GPG_EXEC", "/nonexistent/gpg").env("HOME", scratch::dir("home"));
+    command.env_remove("SOPS_AGE_KEY_FILE").env_remove("SOPS_AGE_KEY");
+    run(command, b"")
+}
+
+const MANIFEST: &[u8] = b"apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\nstringData:\n  password: hunter2\n";
+
+#[test]
+fn what_sops_sealed_for_pgp_opens_in_process_with_any_of_its_keys() {
+    let Home { rsa, curve, nist, .. } = home();
+    let key = |at: usize| text(&tools::repository().join(KEY_FILES[at]));
+    for (writer, program) in BOTH {
+        let seal = |keys: &str| {
+            let file = scratch::file("a.yaml", MANIFEST);
+            ok(program(&["encrypt", "-i", "--encrypted-regex", "^stringData$", "--pgp", keys, &text(&file)]));
+            file
+        };
+        for (at, fingerprint) in [rsa, curve, nist].into_iter().enumerate() {
+            let file = seal(fingerprint);
+            let opened = render_alone(&file, &["--identity", &key(at)]);
+            assert!(opened.stdout.contains("password: hunter2"), "{writer} {at}: {}", opened.stderr);
+            let refused = render_alone(&file, &["--identity", &key((at + 1) % 3)]);
+            assert_eq!(refused.status.code(), Some(1));
+            assert!(refused.stderr.contains(fingerprint.as_str()), "{writer} {at}: {}", refused.stderr);
+            assert!(!refused.stdout.contains("hunter2"));
+        }
+        let all = seal(&format!("{rsa},{curve},{nist}"));
+        for at in 0..3 {
+            let opened = render_alone(&all, &["--identity", &key(at)]);
+            assert!(opened.stdout.contains("password: hunter2"), "{writer} {at}: {}", opened.stderr);
+        }
+        // The same from a key directory, named and found.
+        let folder = all.parent().expect("a folder").join(".latchwork/keys");
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::copy(key(2), folder.join("nist.asc")).expect("copied");
+        let mut command = process::latchwork();
+        command.args(["render", &text(&all)]).env("SOPS_GPG_EXEC", "/nonexistent/gpg");
+        command.env("HOME", scratch::dir("home")).env_remove("SOPS_AGE_KEY_FILE").env_remove("SOPS_AGE_KEY");
+        assert!(run_ok(command, b"").contains("password: hunter2"), "{writer}");
+    }
+}
+
+#[test]
+fn a_pgp_key_that_cannot_be_used_is_named_at_once() {
+    let file = scratch::file("a.yaml", MANIFEST);
+    let keys = tools::repository().join("tests/vectors/pgp/keys");
+    let protected = render_alone(&file, &["--identity", &text(&keys.join("protected.asc"))]);
+    assert_eq!(protected.status.code(), Some(1));
+    assert!(protected.stderr.contains("protected.asc: is protected by a passphrase"), "{}", protected.stderr);
+    assert!(protected.stderr.contains("gpg --passwd"), "{}", protected.stderr);
+    let public = scratch::file("public.asc", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n");
+    let public = render_alone(&file, &["--identity", &text(&public)]);
+    assert!(public.stderr.contains("public.asc"), "{}", public.stderr);
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use latchwork::pure::crd::encrypted_source::{EncryptedSource, EncryptedSourceStatus, FileState};
 
+use crate::cli::pgp;
 use crate::rig::bao::ROOT_TOKEN;
 use crate::rig::control_plane::ControlPlane;
 use crate::rig::fault_http::FaultServer;
@@ -354,6 +355,42 @@ async fn keys_and_credentials_may_come_later() {
     bench.value("one", "1").await;
     bench.status("success", |status| ready(status).0 == "True").await;
     assert!(!bench.operator.output().contains("pass-canary"));
+}
+
+/// Flux's layout: exported keys in entries that end in .asc. There is no gpg for the operator.
+#[tokio::test]
+async fn a_pgp_key_of_the_key_secret_opens_what_sops_sealed_for_it() {
+    let bench = Bench::start("source-pgp").await;
+    let read = |path: &str| std::fs::read_to_string(tools::repository().join(path)).expect("readable");
+    let git = GitServer::start();
+    let repo = git.repo("shop");
+    let manifest = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  namespace: {}\nstringData:\n  value: \"1\"\n",
+            bench.namespace
+        )
+    };
+    repo.write("deploy/curve.yaml", pgp::sealed_for_the_example("cluster", &manifest("curve")))
+        .write("deploy/rsa.yaml", pgp::sealed_for_the_example("person", &manifest("rsa")));
+    repo.commit("first");
+    let protected = read("tests/vectors/pgp/keys/protected.asc");
+    bench.secret("pgp", &[("flux.asc", &protected)]);
+    bench.source(&repo.url, |source| source["spec"]["decryption"]["secretRef"] = json!({"name": "pgp"})).await;
+    let status = bench.status("the passphrase", |status| ready(status).1 == "InvalidIdentity").await;
+    assert!(ready(&status).2.contains("flux.asc") && ready(&status).2.contains("passphrase"), "{status:?}");
+
+    let (person, cluster) =
+        (read("keys-example/.latchwork/keys/person.asc"), read("keys-example/.latchwork/keys/cluster.asc"));
+    bench.secret("pgp", &[("flux.asc", &cluster)]);
+    bench.value("curve", "1").await;
+    let status = bench.status("the other key", |status| ready(status).1 == "DocumentsFailed").await;
+    let rsa = status.files.iter().find(|file| file.path == "deploy/rsa.yaml").expect("a result");
+    assert_eq!(rsa.reason.as_deref(), Some("NoMatchingKey"), "{rsa:?}");
+    bench.secret("pgp", &[("flux.asc", &cluster), ("older.asc", &person)]);
+    bench.value("rsa", "1").await;
+    bench.status("success", |status| ready(status).0 == "True").await;
+    let said = bench.operator.output();
+    assert!(!said.contains("PRIVATE KEY"), "{said}");
 }
 
 #[tokio::test]

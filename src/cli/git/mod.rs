@@ -20,7 +20,7 @@ use crate::adapters::kms::DataKeys;
 use crate::adapters::{atomic, files};
 use crate::pure::error::Explain as _;
 use crate::pure::format;
-use crate::pure::keys::age::Identities;
+use crate::pure::keys::Identities;
 use crate::pure::keys::allow::KeyAllowList;
 use crate::pure::sops::{self, DecryptionOrder, MacPolicy, PartKind, Unlock as _};
 

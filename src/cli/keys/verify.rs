@@ -13,8 +13,7 @@ use super::say;
 use crate::cli::complain;
 use crate::cli::keys_at_hand::identity_file;
 use crate::pure::error::{Explain as _, one_line};
-use crate::pure::keys::KeyError;
-use crate::pure::keys::age::Identities;
+use crate::pure::keys::{Identities, KeyError};
 use crate::pure::limits;
 use crate::pure::sealed::backup::{self, Kept};
 use crate::pure::sealed::keys::{KeyState, SealingKeys};
@@ -64,10 +63,16 @@ pub(super) fn open(file: &Path, identities: &IdentityArgs) -> anyhow::Result<Vec
         );
     }
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {shown}"))?;
-    let content = match known.open(&bytes, limits::BACKUP_BYTES) {
+    let content = match known.age().open(&bytes, limits::BACKUP_BYTES) {
         Ok(content) => content,
+        Err(KeyError::NoIdentity) => {
+            bail!("{shown}: no age identity was given; --identity names a file that holds one")
+        }
         Err(KeyError::NoMatch { .. }) => {
-            bail!("{shown}: encrypted to other recipients than those of --identity ({})", known.recipients().join(", "))
+            bail!(
+                "{shown}: encrypted to other recipients than those of --identity ({})",
+                known.age().recipients().join(", ")
+            )
         }
         Err(_) => bail!("{shown}: not an age file, or damaged; `latchwork keys backup` writes one"),
     };

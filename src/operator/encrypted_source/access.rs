@@ -16,7 +16,7 @@ use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::Explain as _;
 use crate::pure::gitops::conclude::Blocked;
 use crate::pure::gitops::decide::duration;
-use crate::pure::keys::age::Identities;
+use crate::pure::keys::Identities;
 use crate::pure::sealed::{SealingKey, SealingKeys};
 use crate::pure::secret::{Plaintext, SecretData};
 use crate::pure::sops::DecryptionOrder;
@@ -71,8 +71,8 @@ pub(super) async fn keys(
                 services.insert(entry, value.duplicate());
                 continue;
             }
-            if !entry.ends_with(".agekey") {
-                remarks.push(format!("{place} is not used: only *.agekey and Flux's sops.* are read"));
+            if !entry.ends_with(".agekey") && !entry.ends_with(".asc") {
+                remarks.push(format!("{place} is not used: only *.agekey, *.asc and Flux's sops.* are read"));
                 continue;
             }
             match value.expose_str().map(|text| Identities::parse(text, &place)) {
@@ -83,8 +83,8 @@ pub(super) async fn keys(
         }
         if identities.is_empty() && services.is_empty() {
             let message = format!(
-                "Secret {namespace}/{} holds no age identity and no credentials of a key service; put an identity under a \
-                 name that ends in .agekey",
+                "Secret {namespace}/{} holds no private key and no credentials of a key service; put an age identity under \
+                 a name that ends in .agekey, or an armoured PGP key under one that ends in .asc",
                 reference.name
             );
             return Ok(Err(blocked("NoIdentity", message)));

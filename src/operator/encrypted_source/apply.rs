@@ -24,7 +24,7 @@ use crate::pure::gitops::decide::{
 };
 use crate::pure::gitops::tree::TreeFile;
 use crate::pure::gitops::{Document, FileResult, Keys, StageError, Staged, stage};
-use crate::pure::keys::age::Identities;
+use crate::pure::keys::Identities;
 use crate::pure::limits;
 use crate::pure::queue::ObjectKey;
 use crate::pure::sealed::{Hints, SealingKeys};

@@ -132,7 +132,8 @@ pub struct Decryption {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub provider: Option<String>,
-    /// Secret of the same namespace whose entries named `*.agekey` hold age identities.
+    /// Secret of the same namespace whose entries named `*.agekey` hold age identities and `*.asc`
+    /// OpenPGP secret keys, armoured and without a passphrase.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalSecretReference>,
 }

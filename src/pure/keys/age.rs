@@ -7,20 +7,17 @@ use ::age::armor::{ArmoredReader, ArmoredWriter, Format};
 use ::age::{Decryptor, Encryptor, ssh, x25519};
 use zeroize::Zeroizing;
 
-use super::{DATA_KEY_BYTES, KeyError, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey, age_pq};
+use super::{KeyError, KeyRef, LocalKeys, Unwrapped, WRAPPED_BYTES, Wrapped, WrappedKey, age_pq};
 use crate::pure::error::{Explain, Retry};
 use crate::pure::secret::Plaintext;
-
-/// Largest plaintext of a wrapped key: a data key or one share, with room for neither more nor less.
-const WRAPPED_BYTES: u64 = DATA_KEY_BYTES as u64 + 1;
 
 /// Identity text that cannot be used. Names the source and line, never the key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the message of each variant is its documentation")]
 pub enum IdentityError {
-    #[error("{source_name}: holds no age identity")]
+    #[error("{source_name}: holds no private key")]
     Empty { source_name: String },
-    #[error("{source_name}: line {line} is not an age identity")]
+    #[error("{source_name}: line {line} is not a private key")]
     Invalid { source_name: String, line: usize },
     #[error("{source_name}: is protected by a passphrase")]
     Passphrase { source_name: String },
@@ -42,9 +39,14 @@ impl Explain for IdentityError {
     fn hint(&self) -> String {
         match self {
             Self::Empty { .. } | Self::Invalid { .. } => {
-                "give lines that begin with AGE-SECRET-KEY-1, or an ssh private key in PEM form".into()
+                "give lines that begin with AGE-SECRET-KEY-1, an ssh private key in PEM form, or what \
+                 `gpg --export-secret-keys --armor` writes"
+                    .into()
             }
-            Self::Passphrase { .. } => "decrypt it first, or give another identity".into(),
+            Self::Passphrase { .. } => {
+                "give a copy without one (`age -d`, `ssh-keygen -p` or `gpg --passwd` make it), or another identity"
+                    .into()
+            }
             Self::Plugin { .. } => "give a native identity".into(),
             Self::UnsupportedSsh { .. } => "use an ed25519 key, or RSA of at least 2048 bits".into(),
         }
@@ -69,8 +71,9 @@ impl Identities {
         Self::default()
     }
 
-    /// Reads an identity file: `AGE-SECRET-KEY-1…` and `AGE-SECRET-KEY-PQ-1…` lines with `#` comments (several keys on a line, separated by blanks,
-    /// are allowed as in `SOPS_AGE_KEY`), or one ssh private key in PEM form. `source_name` is for errors.
+    /// Reads an identity file: `AGE-SECRET-KEY-1…` and `AGE-SECRET-KEY-PQ-1…` lines with `#` comments (several keys on a
+    /// line, separated by blanks, are allowed as in `SOPS_AGE_KEY`), or one ssh private key in PEM form. `source_name` is
+    /// for errors.
     ///
     /// # Errors
     /// Nothing usable in the text, or a line that is no identity.

@@ -3,16 +3,23 @@
 pub mod age;
 mod age_pq;
 pub mod allow;
+mod identities;
+pub mod pgp;
 pub mod shamir;
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
+pub use identities::Identities;
+
 use super::secret::Plaintext;
 
 /// Length of a SOPS data key in bytes (AES-256).
 pub const DATA_KEY_BYTES: usize = 32;
+
+/// Largest plaintext of a wrapped key: a data key or one share, with room for neither more nor less.
+const WRAPPED_BYTES: u64 = DATA_KEY_BYTES as u64 + 1;
 
 /// A file's AES key. No `Debug`, no copy; zeroised on drop.
 pub struct DataKey(Zeroizing<[u8; DATA_KEY_BYTES]>);
