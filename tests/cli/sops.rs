@@ -465,3 +465,79 @@ async fn a_signal_leaves_no_plaintext_behind() {
     }
     assert_eq!(fs::read(&file).unwrap(), before);
 }
+
+#[test]
+fn a_change_can_write_another_format() {
+    let recipient = recipients().remove(0);
+    let changes: [&[&str]; 3] = [
+        &["set", "--output-type", "yaml", "F", r#"["b"]"#, r#""same""#],
+        &["unset", "--output-type", "yaml", "F", r#"["c"]"#],
+        &["rotate", "-i", "--output-type", "yaml", "F"],
+    ];
+    for (name, program) in BOTH {
+        for change in changes {
+            let file = scratch::file("x.json", r#"{"a": 2, "b": "same", "c": [1, {"d": null}]}"#);
+            let place = text(&file);
+            run_ok(program(&["encrypt", "-i", "--age", &recipient, &place]), b"");
+            let change: Vec<&str> =
+                change.iter().map(|word| if *word == "F" { place.as_str() } else { word }).collect();
+            run_ok(program(&change), b"");
+            let sealed = fs::read_to_string(&file).expect("reads");
+            assert!(sealed.starts_with("a: ENC["), "{name} {change:?}: {sealed}");
+            for (opener, program) in BOTH {
+                let plain = run_ok(program(&["decrypt", "--input-type", "yaml", "--output-type", "json", &place]), b"");
+                let plain: serde_json::Value = serde_json::from_str(&plain).expect("is JSON");
+                let rest = if change[0] == "unset" {
+                    serde_json::json!({"a": 2, "b": "same"})
+                } else {
+                    serde_json::json!({"a": 2, "b": "same", "c": [1, {"d": null}]})
+                };
+                assert_eq!(plain, rest, "{name} {change:?} {opener}");
+            }
+        }
+        let file = scratch::file("x.json", r#"{"b": "same"}"#);
+        run_ok(program(&["encrypt", "-i", "--age", &recipient, &text(&file)]), b"");
+        let before = fs::read_to_string(&file).expect("reads");
+        let same = ["set", "--output-type", "yaml", "--idempotent", &text(&file), r#"["b"]"#, r#""same""#];
+        run_ok(program(&same), b"");
+        assert_eq!(fs::read_to_string(&file).expect("reads"), before, "{name}");
+    }
+}
+
+#[test]
+fn ini_is_laid_out_as_sops_does() {
+    let recipient = recipients().remove(0);
+    let yaml = "s:\n  a: 1\n  longer_name: x\n  \"q=r\": y\nt:\n  z: true\n";
+    let file = scratch::file("x.yaml", yaml);
+    let sealed = run_ok(theirs(&["encrypt", "--age", &recipient, &text(&file)]), b"");
+    let sealed = text(&scratch::file("x.yaml", sealed));
+    let printed = |program: Program| run_ok(program(&["decrypt", "--output-type", "ini", &sealed]), b"");
+    assert_eq!(printed(ours), printed(theirs));
+    // The blank line before the block goes with it, whoever wrote the block.
+    let plain = scratch::file("x.ini", "[s]\na  = 1\nbc = 2\n\n[t]\nz = 1\n");
+    for (name, program) in BOTH {
+        let sealed = run_ok(program(&["encrypt", "--age", &recipient, &text(&plain)]), b"");
+        let sealed = text(&scratch::file("x.ini", sealed));
+        for (opener, open) in BOTH {
+            let opened = run_ok(open(&["decrypt", &sealed]), b"");
+            assert_eq!(opened, "[s]\na  = 1\nbc = 2\n\n[t]\nz = 1\n", "{name} {opener}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_without_keys_is_an_empty_group() {
+    let folder = scratch::dir("repo");
+    let rules = "creation_rules:\n  - path_regex: a\\.yaml$\n  - path_regex: b\\.yaml$\n    key_groups: []\n  - key_groups: [{}]\n";
+    fs::write(folder.join(".sops.yaml"), rules).expect("writes");
+    for file in ["a.yaml", "b.yaml", "c.yaml"] {
+        fs::write(folder.join(file), "x: y\n").expect("writes");
+        let said = BOTH.map(|(_, program)| {
+            let mut command = program(&["encrypt", file]);
+            command.current_dir(&folder);
+            let ran = run(command, b"");
+            (ran.status.code(), ran.stderr)
+        });
+        assert_eq!(said[0], said[1], "{file}");
+    }
+}

@@ -195,7 +195,7 @@ pub struct EncryptArgs {
 
 #[derive(Args, Clone, Default)]
 pub struct SetArgs {
-    /// Accepted when it is the format of the file
+    /// Format that is written, whatever the name of the file says; the file's own without it
     #[arg(long, value_name = "FORMAT")]
     pub output_type: Option<String>,
     /// Accepted: the keys stay as they are, and with them the threshold
@@ -226,7 +226,7 @@ pub struct SetArgs {
 
 #[derive(Args)]
 pub struct UnsetArgs {
-    /// Accepted when it is the format of the file
+    /// Format that is written, whatever the name of the file says; the file's own without it
     #[arg(long, value_name = "FORMAT")]
     pub output_type: Option<String>,
     /// Accepted: the keys stay as they are, and with them the threshold

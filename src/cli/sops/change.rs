@@ -29,8 +29,9 @@ pub fn set(args: &SetArgs, run: &Run<'_>) -> Outcome {
     let text = value_text(args)?;
     let invalid = |_| Failure::new(code::INVALID_SET_FORMAT, "Value for --set is not valid JSON");
     let json: serde_json::Value = serde_json::from_str(text.expose_str().unwrap_or_default()).map_err(invalid)?;
-    same_format(args.output_type.as_deref(), files::format(args.input_type.as_deref(), &args.file.to_string_lossy()))?;
-    change(run, &args.file, args.input_type.as_deref(), args.ignore_mac, |tree| {
+    let types =
+        Types { input_type: args.input_type.clone(), output_type: args.output_type.clone(), ..Types::default() };
+    change(run, &args.file, &types, args.idempotent, args.ignore_mac, |tree| {
         let flat = matches!(tree.format, Format::Dotenv | Format::Ini | Format::Binary);
         let node = match &json {
             // Text is all that these formats have.
@@ -60,48 +61,52 @@ fn value_text(args: &SetArgs) -> Result<Plaintext, Failure> {
 /// `sops unset`.
 pub fn unset(args: &UnsetArgs, run: &Run<'_>) -> Outcome {
     let path = path_of(&args.index)?;
-    same_format(args.output_type.as_deref(), files::format(args.input_type.as_deref(), &args.file.to_string_lossy()))?;
-    change(run, &args.file, args.input_type.as_deref(), args.ignore_mac, |tree| match place::unset(tree, &path) {
+    let types =
+        Types { input_type: args.input_type.clone(), output_type: args.output_type.clone(), ..Types::default() };
+    change(run, &args.file, &types, args.idempotent, args.ignore_mac, |tree| match place::unset(tree, &path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(PathError::Missing) if args.idempotent => Ok(None),
         Err(error) => Err(Failure::of_path(&args.index, error)),
     })
 }
 
-/// A change in place keeps the format of the file; a flag that asks for another one is refused rather than ignored.
-fn same_format(wanted: Option<&str>, format: Format) -> Result<(), Failure> {
-    match wanted.and_then(Format::of_name) {
-        Some(wanted) if wanted != format => {
-            let what = format!("the file is {format} and stays so: decrypt and encrypt it to make it {wanted}");
-            Err(Failure::new(code::CONFLICTING_FLAGS, what))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Opens a file, changes its plaintext, seals it again and replaces it. What changes nothing writes nothing.
+/// Opens a file, changes its plaintext, seals it again and replaces it. What changes nothing writes nothing, unless the
+/// file is to become one of another format and `idempotent` is not set.
 fn change(
     run: &Run<'_>,
     file: &Path,
-    input_type: Option<&str>,
+    types: &Types,
+    idempotent: bool,
     ignore_mac: bool,
     edit: impl FnOnce(&format::Tree) -> Result<Option<Plaintext>, Failure>,
 ) -> Outcome {
-    let types = Types { input_type: input_type.map(str::to_owned), ..Types::default() };
-    let input = files::read(Some(file), &types)?;
-    let document = keys::parse(&input, files::format(input_type, &input.name))?;
+    let input = files::read(Some(file), types)?;
+    let document = keys::parse(&input, files::format(types.input_type.as_deref(), &input.name))?;
+    let target = types.output_type.as_deref().and_then(Format::of_name).unwrap_or(document.format());
     let opened = run.open(&document, &input.name, ignore_mac)?;
     let fail = |error: SopsError| Failure::of(&input.name, &error);
     let plain = opened.emit(document.format()).map_err(fail)?;
     let tree = format::parse(plain.expose(), document.format()).map_err(|error| fail(error.into()))?;
     let Some(new) = edit(&tree)? else { return Ok(ExitCode::SUCCESS) };
-    if new.same_as(&plain) {
+    if new.same_as(&plain) && (idempotent || target == document.format()) {
         return Ok(ExitCode::SUCCESS);
     }
     let tree = format::parse(new.expose(), document.format()).map_err(|error| fail(error.into()))?;
-    let sealed = sops::reseal(&opened, &tree, &files::now(), &mut files::random()?).map_err(fail)?;
+    let target = (target, super::crypt::indent(run));
+    let sealed = sops::reseal_to(&opened, &tree, target, &files::now(), &mut files::random()?).map_err(fail)?;
     files::replace(file, &sealed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A sealed file as one of another format, under the same data key.
+fn converted(run: &Run<'_>, name: &str, sealed: &Plaintext, from: Format, to: Format) -> Result<Plaintext, Failure> {
+    let fail = |error: SopsError| Failure::of(name, &error);
+    let document = sops::parse(sealed.expose(), from).map_err(fail)?;
+    let opened = run.open(&document, name, false)?;
+    let plain = opened.emit(from).map_err(fail)?;
+    let tree = format::parse(plain.expose(), from).map_err(|error| fail(error.into()))?;
+    let target = (to, super::crypt::indent(run));
+    sops::reseal_to(&opened, &tree, target, &files::now(), &mut files::random()?).map_err(fail)
 }
 
 /// The keys of a file per group.
@@ -114,7 +119,6 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
     args.target.check()?;
     let input = files::read(Some(&args.file), &args.types)?;
     let format = files::format(args.types.input_type.as_deref(), &input.name);
-    same_format(args.types.output_type.as_deref(), format)?;
     let document = keys::parse(&input, format)?;
     let opened = run.open(&document, &input.name, args.ignore_mac)?;
     let mut groups = groups_of(&document);
@@ -149,6 +153,10 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
     let threshold = document.metadata().shamir_threshold;
     let sealed = sops::rotate(&opened, &groups, threshold, &files::now(), &mut files::random()?, &mut run.wrap())
         .map_err(|error| Failure::of(&input.name, &error))?;
+    let sealed = match args.types.output_type.as_deref().and_then(Format::of_name) {
+        Some(wanted) if wanted != format => converted(run, &input.name, &sealed, format, wanted)?,
+        _ => sealed,
+    };
     files::write(&args.target, &input, &sealed)
 }
 

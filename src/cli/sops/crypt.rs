@@ -13,7 +13,7 @@ use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, Opened, SopsError};
 
 /// Layout of printed files: that of the flag, else of the rules file, if there is a readable one.
-fn indent(run: &Run<'_>) -> Indent {
+pub fn indent(run: &Run<'_>) -> Indent {
     let mut indent = files::config(run.global).ok().flatten().map_or_else(Indent::default, |(config, _)| config.indent);
     if let Some(width) = run.global.indent {
         indent = Indent { yaml: width.clamp(2, 9), json: Some(width) };

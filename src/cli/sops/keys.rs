@@ -102,7 +102,12 @@ pub fn plan(global: &Global, args: &KeyArgs, selector: &SelectorArgs, name: &str
         Err(_) if !keys.is_empty() && global.config.is_none() => None,
         result => result?,
     };
-    let mut plan = rule.unwrap_or_else(|| Plan { groups: vec![], ..Plan::for_keys(vec![]) });
+    // A rule without keys is one empty group, which is another error than no rule.
+    let mut plan = match rule {
+        Some(rule) if rule.groups.is_empty() => Plan { groups: vec![vec![]], ..rule },
+        Some(rule) => rule,
+        None => Plan { groups: vec![], ..Plan::for_keys(vec![]) },
+    };
     if !keys.is_empty() {
         plan.groups = vec![keys];
         plan.shamir_threshold = 0;

@@ -298,6 +298,12 @@ fn ini_items(out: &mut Vec<u8>, items: &[Item]) -> Result<(), EmitError> {
         if section.key != "DEFAULT" {
             out.extend_from_slice(format!("[{}]\n", section.key).as_bytes());
         }
+        let names = children.iter().filter_map(|child| match child {
+            Item::Entry(entry) => Some(ini::line_key(&entry.key).len()),
+            _ => None,
+        });
+        // In bytes, as ini.v1 counts.
+        let width = names.max().unwrap_or_default();
         for child in children {
             match child {
                 Item::Comment(comment) => {
@@ -310,7 +316,9 @@ fn ini_items(out: &mut Vec<u8>, items: &[Item]) -> Result<(), EmitError> {
                 Item::Entry(entry) => {
                     let path = join(&section.key, Some(&entry.key));
                     let text = flat_text(&entry.value, format, &path)?;
-                    out.extend_from_slice(ini::line_key(&entry.key).as_bytes());
+                    let name = ini::line_key(&entry.key);
+                    out.extend_from_slice(name.as_bytes());
+                    out.resize(out.len() + width - name.len(), b' ');
                     out.extend_from_slice(b" = ");
                     out.extend_from_slice(ini::value_text(text.expose()).expose());
                     out.push(b'\n');

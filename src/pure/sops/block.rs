@@ -250,7 +250,8 @@ fn append_lines(source: &[u8], branch: &Branch, format: Format, text: Plaintext)
         // The line break that the block needs would become part of a block scalar that stands last.
         edits.extend(last_scalar(&branch.items).and_then(|node| without_last_break(source, node)));
     }
-    if format == Format::Ini && !before.is_empty() && !before.ends_with(b"\n\n") {
+    // One blank line more, always: what takes the block away takes this line with it.
+    if format == Format::Ini && !before.is_empty() {
         out.push(b'\n');
     }
     out.extend_from_slice(text.expose());

@@ -133,7 +133,7 @@ pub use metadata::Metadata;
 pub use open::{MacPolicy, Opened, open, open_with_key};
 pub use pattern::Pattern;
 pub use recipients::{KeyChange, key_change, same_key};
-pub use seal::{CLAIMED_VERSION, Plan, Random, Wrap, reseal, rewrap, rotate, seal, wrap_local};
+pub use seal::{CLAIMED_VERSION, Plan, Random, Wrap, reseal, reseal_to, rewrap, rotate, seal, wrap_local};
 pub use selector::{DEFAULT_UNENCRYPTED_SUFFIX, Selector};
 pub use stream::{Part, PartKind, format_of, parts};
 pub use unlock::{DecryptionOrder, DuplicateKind, Unlock, Unlocking, unlock};

@@ -170,6 +170,15 @@ fn with_default_section(branches: &[Branch]) -> Vec<Branch> {
     branches.iter().map(with).collect()
 }
 
+/// Length of the blank line that ends `text`: SOPS and [`super::seal`] put one before the last section of an INI file.
+fn blank_line_before(text: &[u8]) -> usize {
+    match text {
+        [.., b'\n', b'\r', b'\n'] => 2,
+        [.., b'\n', b'\n'] => 1,
+        _ => 0,
+    }
+}
+
 impl Opened<'_> {
     /// Evidence for a Secret made of this file.
     ///
@@ -236,7 +245,10 @@ impl Opened<'_> {
             .map_err(|error| unwritable(error, source, tree.format))?;
         for (index, item) in original.items.iter().enumerate() {
             if metadata::is_metadata(item, carrier(self.document.format)) {
-                let span = splice::removal(source, &original.items, index, original.body_end, original.flow);
+                let mut span = splice::removal(source, &original.items, index, original.body_end, original.flow);
+                if tree.format == Format::Ini && span.end >= original.body_end {
+                    span.start -= blank_line_before(source.get(original.span.start..span.start).unwrap_or_default());
+                }
                 edits.push(splice::Edit { span, text: Plaintext::new(Vec::new()) });
             }
         }

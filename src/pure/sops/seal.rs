@@ -112,7 +112,19 @@ pub fn seal(
 /// Seals an edited plaintext of an opened file again, under the same data key: what did not change keeps its ciphertext
 /// bytes, and the `sops` block keeps everything but the MAC and the time.
 pub fn reseal(opened: &Opened<'_>, plain: &Tree, now: &str, random: Random<'_>) -> Result<Plaintext, SopsError> {
-    reseal_as(opened, &[], opened.document().metadata.clone(), plain, now, random)
+    let document = opened.document();
+    reseal_as(opened, &[], document.metadata.clone(), plain, (document.format, Indent::default()), now, random)
+}
+
+/// [`reseal`] into another format: the file is printed anew, with the data key and the recipients that it has.
+pub fn reseal_to(
+    opened: &Opened<'_>,
+    plain: &Tree,
+    target: (Format, Indent),
+    now: &str,
+    random: Random<'_>,
+) -> Result<Plaintext, SopsError> {
+    reseal_as(opened, &[], opened.document().metadata.clone(), plain, target, now, random)
 }
 
 /// [`reseal`] with another block around the same data key, and with the ciphertext of `others` where they have the key.
@@ -121,6 +133,7 @@ pub(super) fn reseal_as(
     others: &[&Opened<'_>],
     mut metadata: Metadata,
     plain: &Tree,
+    (target, indent): (Format, Indent),
     now: &str,
     random: Random<'_>,
 ) -> Result<Plaintext, SopsError> {
@@ -142,10 +155,10 @@ pub(super) fn reseal_as(
     sealer.known = known;
     let branches = walk(&plain.branches, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
     metadata.mac = sealer.finish(&metadata)?;
-    let old = same_block.then_some(document);
-    let out = write(plain, &branches, document.format, Indent::default(), |_| Ok(metadata.clone()), old)?;
+    let old = (same_block && target == document.format).then_some(document);
+    let out = write(plain, &branches, target, indent, |_| Ok(metadata.clone()), old)?;
     let key = DataKey::new(opened.data_key().expose()).ok_or(SopsError::NotVerified)?;
-    verify(&out, document.format, key, &plain.branches, plain.format)?;
+    verify(&out, target, key, &plain.branches, plain.format)?;
     Ok(out)
 }
 

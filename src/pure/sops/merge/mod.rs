@@ -7,8 +7,8 @@ use super::metadata::Metadata;
 use super::open::{MacPolicy, Opened, open_with_key};
 use super::recipients::same_key;
 use super::seal::{Random, Wrap, reseal_as, wrap_groups};
-use crate::pure::format;
 use crate::pure::format::merge::{self, Labels, conflict_text};
+use crate::pure::format::{self, Indent};
 use crate::pure::keys::{DataKey, KeyRef, WrappedKey};
 use crate::pure::secret::Plaintext;
 
@@ -65,7 +65,7 @@ pub fn merge(
     }
     let sealed = |from: &Opened<'_>, others: &[&Opened<'_>], metadata, text: &Plaintext, random: Random<'_>| {
         let tree = format::parse(text.expose(), format).map_err(SopsError::from)?;
-        reseal_as(from, others, metadata, &tree, now, random)
+        reseal_as(from, others, metadata, &tree, (tree.format, Indent::default()), now, random)
     };
     let out = sealed(side, &[rest], metadata, &merged.ours, random)?;
     let Some(alternative) = merged.theirs else { return Ok(MergedFile { bytes: out, conflicts: vec![] }) };
