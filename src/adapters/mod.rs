@@ -9,4 +9,5 @@ pub mod k8s;
 pub mod kms;
 pub mod parallel;
 pub mod process;
+pub mod publish;
 pub mod stores;

@@ -6,6 +6,7 @@ mod git;
 mod kill;
 mod kubeseal;
 pub mod pgp;
+mod publish;
 mod rekey;
 mod render;
 mod sops;

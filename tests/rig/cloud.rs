@@ -52,7 +52,8 @@ struct State {
     /// DER of the certificates that may sign assertions.
     certificates: Vec<Vec<u8>>,
     service_account: RsaPublicKey,
-    objects: HashMap<String, Vec<u8>>,
+    /// Content type and bytes by `bucket/name`.
+    objects: HashMap<String, (String, Vec<u8>)>,
     seen: Vec<String>,
 }
 
@@ -159,8 +160,8 @@ impl Cloud {
         all
     }
 
-    /// An uploaded object: `bucket/name`.
-    pub fn object(&self, name: &str) -> Option<Vec<u8>> {
+    /// Content type and bytes of an uploaded object: `bucket/name`. The bucket `locked` takes none.
+    pub fn object(&self, name: &str) -> Option<(String, Vec<u8>)> {
         self.state().objects.get(name).cloned()
     }
 
@@ -342,7 +343,7 @@ impl State {
         }
     }
 
-    /// A simple upload of an object.
+    /// An upload of an object: its bytes alone, or behind a part that describes it, as Google's libraries send it.
     fn storage(&mut self, request: &Request) -> Reply {
         if !self.is_google_caller(request) {
             return reply(401, &json!({"error": {"code": 401, "message": "Invalid Credentials"}}));
@@ -353,14 +354,40 @@ impl State {
             .query_pairs()
             .into_owned()
             .collect();
-        match (request.method.as_str(), bucket, query.get("uploadType").map(String::as_str), query.get("name")) {
-            ("POST", Some(bucket), Some("media"), Some(name)) => {
-                self.objects.insert(format!("{bucket}/{name}"), request.body.clone());
-                reply(200, &json!({"kind": "storage#object", "bucket": bucket, "name": name}))
+        let kind = request.header("content-type").unwrap_or_default();
+        let upload = match query.get("uploadType").map(String::as_str) {
+            Some("media") => query.get("name").map(|name| (name.clone(), kind.to_owned(), request.body.clone())),
+            Some("multipart") => related_parts(kind, &request.body),
+            _ => None,
+        };
+        let error = |code: u16, reason: &str| {
+            let errors = json!([{"domain": "global", "reason": reason, "message": "as the real one words it"}]);
+            reply(code, &json!({"error": {"code": code, "message": "as the real one words it", "errors": errors}}))
+        };
+        match (request.method.as_str(), bucket, upload) {
+            ("POST", Some("locked"), Some(_)) => error(403, "forbidden"),
+            ("POST", Some(bucket), Some((name, kind, bytes))) => {
+                let answer = json!({"kind": "storage#object", "bucket": bucket, "name": &name, "contentType": &kind});
+                self.objects.insert(format!("{bucket}/{name}"), (kind, bytes));
+                reply(200, &answer)
             }
-            _ => reply(404, &json!({"error": {"code": 404, "message": "Not Found"}})),
+            _ => error(404, "notFound"),
         }
     }
+}
+
+/// Name, content type and bytes of an upload in two parts.
+fn related_parts(kind: &str, body: &[u8]) -> Option<(String, String, Vec<u8>)> {
+    let boundary = format!("--{}", kind.split_once("boundary=")?.1.trim_matches('"'));
+    let text = std::str::from_utf8(body).ok()?;
+    let mut parts = text.split(boundary.as_str()).skip(1).filter_map(|part| part.split_once("\r\n\r\n"));
+    let described: Value = serde_json::from_str(parts.next()?.1).ok()?;
+    let (head, content) = parts.next()?;
+    let kind = head
+        .lines()
+        .find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("content-type")));
+    let content = content.strip_suffix("\r\n").unwrap_or(content);
+    Some((described["name"].as_str()?.to_owned(), kind?.1.to_owned(), content.as_bytes().to_vec()))
 }
 
 /// The three parts of a statement: what is signed, its claims, the signature.

@@ -65,6 +65,36 @@ impl Moto {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// One call of S3 about `path`, which is `bucket` or `bucket/name`: status, content type and body.
+    async fn s3(&self, method: reqwest::Method, path: &str) -> (u16, String, Vec<u8>) {
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={ACCESS_KEY_ID}/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, \
+             Signature=0"
+        );
+        let request =
+            Self::http().request(method, format!("{}/{path}", self.url)).header("Authorization", authorization);
+        let answer = request.send().await.expect("moto answers");
+        let status = answer.status().as_u16();
+        let kind =
+            answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
+        (status, kind, answer.bytes().await.expect("body").to_vec())
+    }
+
+    /// Makes a bucket. Tests that share a server take names of their own.
+    pub async fn create_bucket(&self, name: &str) {
+        let (status, _, body) = self.s3(reqwest::Method::PUT, name).await;
+        assert_eq!(status, 200, "CreateBucket: {}", String::from_utf8_lossy(&body));
+    }
+
+    /// Content type and bytes of an object, `bucket/name`; `None` when there is none.
+    pub async fn object(&self, path: &str) -> Option<(String, Vec<u8>)> {
+        match self.s3(reqwest::Method::GET, path).await {
+            (200, kind, body) => Some((kind, body)),
+            (404, ..) => None,
+            (status, _, body) => panic!("GetObject {path}: {status} {}", String::from_utf8_lossy(&body)),
+        }
+    }
+
     /// Makes a KMS key in a region; returns its ARN.
     pub async fn create_key(&self, region: &str) -> String {
         let (status, answer) = self.json(region, "kms", "TrentService.CreateKey", &json!({})).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::Client;
@@ -104,14 +104,7 @@ impl AwsKms {
         if std::env::var_os("LOG_SENSITIVE_BODIES").is_some() {
             return Err("LOG_SENSITIVE_BODIES is set in the environment; remove it".into());
         }
-        let http = Builder::new().build_with_connector_fn(|settings, _| {
-            let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
-            if let Some(settings) = settings {
-                connector = connector.connector_settings(settings.clone());
-            }
-            connector.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build()
-        });
-        Ok(Self { config, http, clients: Mutex::default() })
+        Ok(Self { config, http: http_client(), clients: Mutex::default() })
     }
 
     /// The client for a region, a role and a profile; made once.
@@ -165,6 +158,22 @@ impl AwsKms {
         let late = || KmsError::Timeout { asked: asked.clone(), limit };
         tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(late()))
     }
+}
+
+/// The SDK's client over our TLS, through the proxies of the environment.
+fn http_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, _| {
+        let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
+        if let Some(settings) = settings {
+            connector = connector.connector_settings(settings.clone());
+        }
+        connector.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build()
+    })
+}
+
+/// The user's own settings and credentials, as all AWS programs find them, for what is no key service.
+pub async fn settings_of_user() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http_client()).load().await
 }
 
 /// `sops@host` with the characters that a session name may have, as SOPS forms it.

@@ -52,28 +52,41 @@ pub struct GcpKmsConfig {
     pub timeout: Duration,
 }
 
+impl GcpCredentials {
+    /// As SOPS finds them: GOOGLE_CREDENTIALS (a path or the JSON), GOOGLE_OAUTH_ACCESS_TOKEN, else the default ones.
+    ///
+    /// # Errors
+    /// A text that names the variable and says what is wrong with it.
+    pub fn from_environment() -> Result<Self, String> {
+        Ok(match (variable("GOOGLE_CREDENTIALS"), variable("GOOGLE_OAUTH_ACCESS_TOKEN")) {
+            (Some(text), _) if Path::new(&text).exists() => {
+                let bytes = std::fs::read(&text).map_err(|error| format!("GOOGLE_CREDENTIALS: {text}: {error}"))?;
+                Self::Json(Plaintext::new(bytes))
+            }
+            (Some(text), _) => Self::Json(Plaintext::from(text)),
+            (None, Some(token)) => Self::Token(Plaintext::from(token)),
+            (None, None) => Self::Default,
+        })
+    }
+}
+
+/// A variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
 impl GcpKmsConfig {
     /// Credentials at Google's own address.
     pub fn new(credentials: GcpCredentials) -> Self {
         Self { credentials, endpoint: ENDPOINT.into(), timeout: exchange::CALL_TIMEOUT }
     }
 
-    /// As SOPS finds them: GOOGLE_CREDENTIALS (a path or the JSON), GOOGLE_OAUTH_ACCESS_TOKEN, else the default ones.
+    /// The user's credentials ([`GcpCredentials::from_environment`]) at the address that the variables of SOPS name.
     ///
     /// # Errors
     /// A text that names the variable and says what is wrong with it.
     pub fn from_environment() -> Result<Self, String> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let credentials = match (variable("GOOGLE_CREDENTIALS"), variable("GOOGLE_OAUTH_ACCESS_TOKEN")) {
-            (Some(text), _) if Path::new(&text).exists() => {
-                let bytes = std::fs::read(&text).map_err(|error| format!("GOOGLE_CREDENTIALS: {text}: {error}"))?;
-                GcpCredentials::Json(Plaintext::new(bytes))
-            }
-            (Some(text), _) => GcpCredentials::Json(Plaintext::from(text)),
-            (None, Some(token)) => GcpCredentials::Token(Plaintext::from(token)),
-            (None, None) => GcpCredentials::Default,
-        };
-        let mut config = Self::new(credentials);
+        let mut config = Self::new(GcpCredentials::from_environment()?);
         if let Some(endpoint) = variable("SOPS_GCP_KMS_ENDPOINT") {
             // The real sops speaks gRPC by default, where an endpoint has no scheme.
             config.endpoint = if endpoint.contains("://") { endpoint } else { format!("https://{endpoint}") };
@@ -86,10 +99,56 @@ impl GcpKmsConfig {
 
 /// Keys of Cloud KMS.
 pub struct GcpKms {
-    config: GcpKmsConfig,
+    /// As it was given, for texts.
+    address: String,
     endpoint: Url,
+    timeout: Duration,
     http: OnceCell<Client>,
-    credentials: OnceCell<Credentials>,
+    login: Login,
+}
+
+/// Whoever asks, at any of Google's services. The library's credentials are made at the first call.
+pub struct Login {
+    credentials: GcpCredentials,
+    built: OnceCell<Credentials>,
+}
+
+/// Why there is nothing to log in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginError {
+    /// The credentials are none, or were refused: what to do.
+    Credentials(&'static str),
+    /// Where tokens come from does not answer now.
+    Unavailable,
+}
+
+impl Login {
+    /// Nothing is contacted.
+    pub fn new(credentials: GcpCredentials) -> Self {
+        Self { credentials, built: OnceCell::new() }
+    }
+
+    /// The headers that prove who asks.
+    ///
+    /// # Errors
+    /// See [`LoginError`].
+    pub async fn headers(&self) -> Result<HeaderMap, LoginError> {
+        let bad = LoginError::Credentials;
+        if let GcpCredentials::Token(token) = &self.credentials {
+            let text = Zeroizing::new(format!("Bearer {}", token.expose_str().unwrap_or_default().trim()));
+            let mut value = HeaderValue::from_str(&text).map_err(|_| bad("the access token is not a token"))?;
+            value.set_sensitive(true);
+            return Ok(HeaderMap::from_iter([(header::AUTHORIZATION, value)]));
+        }
+        let build = || async { build(&self.credentials) };
+        let credentials = self.built.get_or_try_init(build).await.map_err(bad)?;
+        match credentials.headers(http::Extensions::new()).await {
+            Ok(CacheableResource::New { data, .. }) => Ok(data),
+            Ok(CacheableResource::NotModified) => Err(bad("the library gave none")),
+            Err(error) if error.is_transient() => Err(LoginError::Unavailable),
+            Err(_) => Err(bad("no access token was given for them; log in again, or check the key file")),
+        }
+    }
 }
 
 impl GcpKms {
@@ -100,7 +159,8 @@ impl GcpKms {
     pub fn new(config: GcpKmsConfig) -> Result<Self, String> {
         let endpoint = Url::parse(&config.endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let endpoint = endpoint.ok_or("the endpoint of Cloud KMS is not an address")?;
-        Ok(Self { config, endpoint, http: OnceCell::new(), credentials: OnceCell::new() })
+        let GcpKmsConfig { credentials, endpoint: address, timeout } = config;
+        Ok(Self { address, endpoint, timeout, http: OnceCell::new(), login: Login::new(credentials) })
     }
 
     /// Another HTTP client than our own: with its own proxy and certificate authorities. It must follow no redirect.
@@ -117,25 +177,11 @@ impl GcpKms {
         self.http.get_or_try_init(build).await.map_err(bad)
     }
 
-    /// The headers that prove who asks.
     async fn authorization(&self, asked: &Asked) -> Result<HeaderMap, KmsError> {
-        let bad = |detail: &str| KmsError::Credentials { asked: asked.clone(), detail: detail.into() };
-        if let GcpCredentials::Token(token) = &self.config.credentials {
-            let text = Zeroizing::new(format!("Bearer {}", token.expose_str().unwrap_or_default().trim()));
-            let mut value = HeaderValue::from_str(&text).map_err(|_| bad("the access token is not a token"))?;
-            value.set_sensitive(true);
-            return Ok(HeaderMap::from_iter([(header::AUTHORIZATION, value)]));
-        }
-        let build = || async { build(&self.config.credentials) };
-        let credentials = self.credentials.get_or_try_init(build).await.map_err(bad)?;
-        match credentials.headers(http::Extensions::new()).await {
-            Ok(CacheableResource::New { data, .. }) => Ok(data),
-            Ok(CacheableResource::NotModified) => Err(bad("the library gave none")),
-            Err(error) if error.is_transient() => {
-                Err(KmsError::Unavailable { asked: asked.clone(), code: "no access token".into() })
-            }
-            Err(_) => Err(bad("no access token was given for them; log in again, or check the key file")),
-        }
+        self.login.headers().await.map_err(|error| match error {
+            LoginError::Credentials(detail) => KmsError::Credentials { asked: asked.clone(), detail: detail.into() },
+            LoginError::Unavailable => KmsError::Unavailable { asked: asked.clone(), code: "no access token".into() },
+        })
     }
 
     async fn ask(
@@ -145,7 +191,7 @@ impl GcpKms {
         body: Zeroizing<String>,
     ) -> Result<exchange::Answer, KmsError> {
         let asked = Asked::new(SERVICE, call, key);
-        let asked = if self.config.endpoint == ENDPOINT { asked } else { asked.at(&self.config.endpoint) };
+        let asked = if self.address == ENDPOINT { asked } else { asked.at(&self.address) };
         let KeyRef::GcpKms { resource_id } = key else { return Err(KmsError::Unsupported { asked }) };
         if !is_key(resource_id) {
             let detail = "it is not of the form projects/P/locations/L/keyRings/R/cryptoKeys/K";
@@ -161,10 +207,10 @@ impl GcpKms {
             // The client's own copy of the body is not zeroised; it is freed with the request.
             *request.body_mut() = Some(body.to_string().into());
             let client = self.client(&asked).await?;
-            let answer = exchange::call(client, request, &asked, self.config.timeout).await?;
+            let answer = exchange::call(client, request, &asked, self.timeout).await?;
             if answer.status.is_success() { Ok(answer) } else { Err(refusal(&asked, &answer)) }
         };
-        let limit = self.config.timeout;
+        let limit = self.timeout;
         tokio::time::timeout(limit, all)
             .await
             .unwrap_or_else(|_| Err(KmsError::Timeout { asked: asked.clone(), limit }))

@@ -73,6 +73,69 @@ impl TransitConfig {
     }
 }
 
+/// Why a call has no headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderError {
+    /// There is no token, or none that a header can hold: what to do.
+    Token(&'static str),
+    /// The namespace cannot be in a header.
+    Namespace(&'static str),
+}
+
+impl TransitConfig {
+    /// What every call to Vault carries: token, namespace, and that it is meant for Vault.
+    ///
+    /// # Errors
+    /// See [`HeaderError`].
+    pub fn headers(&self) -> Result<HeaderMap, HeaderError> {
+        let mut headers = HeaderMap::new();
+        // Agents and proxies of Vault refuse what does not say that it is meant for them.
+        headers.insert("X-Vault-Request", HeaderValue::from_static("true"));
+        match &self.token {
+            Some(token) => {
+                // A file with a token usually ends in a line break.
+                let text = token.expose_str().map(str::trim).ok_or(HeaderError::Token("the token is not text"))?;
+                let value = HeaderValue::from_str(text);
+                let mut value = value.map_err(|_| HeaderError::Token("the token is not a token"))?;
+                value.set_sensitive(true);
+                headers.insert("X-Vault-Token", value);
+            }
+            // An agent may add one.
+            None if self.agent.is_some() => {}
+            None => return Err(HeaderError::Token("set VAULT_TOKEN, or log in so that ~/.vault-token exists")),
+        }
+        if let Some(namespace) = &self.namespace {
+            let bad = |_| HeaderError::Namespace("the namespace holds characters that no header can");
+            headers.insert("X-Vault-Namespace", HeaderValue::from_str(namespace).map_err(bad)?);
+        }
+        Ok(headers)
+    }
+
+    /// A client for addresses of a scheme, that follows no redirect.
+    ///
+    /// # Errors
+    /// A text that says which setting cannot be used.
+    pub fn client(&self, scheme: &str) -> Result<Client, String> {
+        let mut builder = exchange::client();
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| "the proxy is not an address")?);
+        }
+        if scheme == "http" {
+            // Nothing to verify: the system's authorities are not read.
+            return builder.tls_certs_only([]).build().map_err(|_| NO_CLIENT.to_owned());
+        }
+        if let Some(pem) = &self.ca_pem {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
+            builder = builder.tls_certs_only(certificates.ok_or("the certificate authorities are not PEM")?);
+        }
+        if let Some(pem) = &self.identity {
+            let identity = reqwest::Identity::from_pem(pem.expose());
+            builder = builder.identity(identity.map_err(|_| "the client certificate or its key is not PEM")?);
+        }
+        builder.tls_danger_accept_invalid_certs(self.skip_verify).build().map_err(|_| NO_CLIENT.to_owned())
+    }
+}
+
 /// Transit keys at whatever addresses the files name and the configuration allows.
 pub struct Transit {
     config: TransitConfig,
@@ -87,7 +150,7 @@ impl Transit {
     /// # Errors
     /// A text that says which setting cannot be used.
     pub fn new(config: TransitConfig) -> Result<Self, String> {
-        let plain = builder(&config)?.tls_certs_only([]).build().map_err(|_| NO_CLIENT)?;
+        let plain = config.client("http")?;
         Ok(Self { config, plain, tls: tokio::sync::OnceCell::new() })
     }
 
@@ -95,18 +158,7 @@ impl Transit {
         if url.scheme() == "http" {
             return Ok(&self.plain);
         }
-        let build = || async {
-            let mut builder = builder(&self.config)?;
-            if let Some(pem) = &self.config.ca_pem {
-                let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
-                builder = builder.tls_certs_only(certificates.ok_or("the certificate authorities are not PEM")?);
-            }
-            if let Some(pem) = &self.config.identity {
-                let identity = reqwest::Identity::from_pem(pem.expose());
-                builder = builder.identity(identity.map_err(|_| "the client certificate or its key is not PEM")?);
-            }
-            builder.tls_danger_accept_invalid_certs(self.config.skip_verify).build().map_err(|_| NO_CLIENT.to_owned())
-        };
+        let build = || async { self.config.client("https") };
         let settings = |detail: String| KmsError::Settings { asked: asked.clone(), detail };
         self.tls.get_or_try_init(build).await.map_err(settings)
     }
@@ -142,28 +194,11 @@ impl Transit {
     }
 
     fn request(&self, url: Url, body: &Zeroizing<String>, asked: &Asked) -> Result<Request, KmsError> {
-        let credentials = |detail: &str| KmsError::Credentials { asked: asked.clone(), detail: detail.into() };
-        let mut headers = HeaderMap::new();
-        // Agents and proxies of Vault refuse what does not say that it is meant for them.
-        headers.insert("X-Vault-Request", HeaderValue::from_static("true"));
+        let mut headers = self.config.headers().map_err(|error| match error {
+            HeaderError::Token(detail) => KmsError::Credentials { asked: asked.clone(), detail: detail.into() },
+            HeaderError::Namespace(detail) => KmsError::Settings { asked: asked.clone(), detail: detail.into() },
+        })?;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        match &self.config.token {
-            Some(token) => {
-                // A file with a token usually ends in a line break.
-                let text = token.expose_str().map(str::trim).ok_or_else(|| credentials("the token is not text"))?;
-                let mut value = HeaderValue::from_str(text).map_err(|_| credentials("the token is not a token"))?;
-                value.set_sensitive(true);
-                headers.insert("X-Vault-Token", value);
-            }
-            // An agent may add one.
-            None if self.config.agent.is_some() => {}
-            None => return Err(credentials("set VAULT_TOKEN, or log in so that ~/.vault-token exists")),
-        }
-        if let Some(namespace) = &self.config.namespace {
-            let detail = "the namespace holds characters that no header can".into();
-            let bad = |_| KmsError::Settings { asked: asked.clone(), detail };
-            headers.insert("X-Vault-Namespace", HeaderValue::from_str(namespace).map_err(bad)?);
-        }
         let mut request = Request::new(Method::PUT, url);
         *request.headers_mut() = headers;
         // The client's own copy of the body is not zeroised; it is freed with the request.
@@ -212,14 +247,6 @@ impl Transit {
 }
 
 const NO_CLIENT: &str = "no HTTP client can be built from these settings";
-
-fn builder(config: &TransitConfig) -> Result<reqwest::ClientBuilder, String> {
-    let mut builder = exchange::client();
-    if let Some(proxy) = &config.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(|_| "the proxy is not an address")?);
-    }
-    Ok(builder)
-}
 
 /// A wrong key or ciphertext is a 400, as is a key that does not exist.
 fn refusal(asked: &Asked, answer: &exchange::Answer) -> KmsError {
@@ -330,6 +357,18 @@ impl TransitConfig {
         }
         Ok(config)
     }
+}
+
+/// Where the user's Vault is, as Vault's own clients find it.
+///
+/// # Errors
+/// A text that names the variable and says what is wrong with it.
+pub fn server_of_user() -> Result<String, String> {
+    let named = match variable("VAULT_AGENT_ADDR")? {
+        Some(agent) => Some(agent),
+        None => variable("VAULT_ADDR")?,
+    };
+    Ok(named.unwrap_or_else(|| "https://127.0.0.1:8200".into()))
 }
 
 /// A variable that is set and not empty.

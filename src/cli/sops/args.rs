@@ -40,7 +40,7 @@ pub struct Global {
     /// Accepted and ignored, as the one above
     #[arg(long, global = true, hide = true)]
     pub check_for_updates: bool,
-    /// Accepted and ignored
+    /// Say more: that a published value was there already
     #[arg(long, global = true, hide = true)]
     pub verbose: bool,
     /// Order of key kinds on decryption, separated by commas [default: age,pgp, then all others at once]
@@ -64,6 +64,8 @@ pub enum Verb {
     Rotate(RotateArgs),
     /// Wrap the data keys of files to the keys of .sops.yaml
     Updatekeys(UpdatekeysArgs),
+    /// Bring files to the places that the destination rules of .sops.yaml name
+    Publish(PublishArgs),
     /// Say whether a file is encrypted
     Filestatus(FilestatusArgs),
     /// Edit an encrypted file with $SOPS_EDITOR or $EDITOR
@@ -323,6 +325,25 @@ pub struct UpdatekeysArgs {
     /// The files
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
+}
+
+/// Bring files to the places that the destination rules of .sops.yaml name.
+///
+/// Buckets of Amazon S3 and Google Cloud Storage get encrypted files, with new keys if the rule has a recreation_rule.
+/// Vault's KV engine gets the decrypted values.
+#[derive(Args)]
+pub struct PublishArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Leave the extension of the file out at the destination
+    #[arg(long)]
+    pub omit_extensions: bool,
+    /// Publish all files below the folder
+    #[arg(long)]
+    pub recursive: bool,
+    /// The file or folder
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -241,7 +241,7 @@ fn update_file(update: &Update, run: &Run<'_>) -> Result<String, Failure> {
 }
 
 /// Added and removed keys per group, in SOPS' layout; `None` when nothing changes.
-fn diff(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> Option<String> {
+pub fn diff(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> Option<String> {
     let mut out = String::new();
     let mut changed = old.len() != new.len();
     let empty: Vec<KeyRef> = Vec::new();

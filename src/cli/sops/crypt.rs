@@ -64,7 +64,8 @@ fn extract(opened: &Opened<'_>, path: &str, target: Format, run: &Run<'_>) -> Re
     }
 }
 
-fn copy(item: &Item) -> Item {
+/// A second copy of an entry, an element or a comment.
+pub fn copy(item: &Item) -> Item {
     match item {
         Item::Entry(entry) => {
             Item::Entry(format::Entry { key: entry.key.clone(), key_span: 0..0, value: entry.value.duplicate() })

@@ -96,11 +96,18 @@ pub fn config_path(global: &Global) -> Result<Option<PathBuf>, Failure> {
     Ok(here.ancestors().take(CONFIG_LEVELS).map(|folder| folder.join(".sops.yaml")).find(|path| path.is_file()))
 }
 
-/// The rules and their folder.
-pub fn config(global: &Global) -> Result<Option<(Config, PathBuf)>, Failure> {
+/// The text of the rules file, and where it is.
+pub fn rules_text(global: &Global) -> Result<Option<(String, PathBuf)>, Failure> {
     let Some(path) = config_path(global)? else { return Ok(None) };
     let fail = |what: String| Failure::new(code::GENERIC, format!("error loading config {}: {what}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
+    Ok(Some((text, path)))
+}
+
+/// The rules and their folder.
+pub fn config(global: &Global) -> Result<Option<(Config, PathBuf)>, Failure> {
+    let Some((text, path)) = rules_text(global)? else { return Ok(None) };
+    let fail = |what: String| Failure::new(code::GENERIC, format!("error loading config {}: {what}", path.display()));
     let config = Config::parse(&text).map_err(|error| fail(error.to_string()))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.canonicalize().map_err(|error| fail(error.to_string()))?;

@@ -10,8 +10,10 @@ pub(in crate::cli) mod files;
 mod groups;
 pub(in crate::cli) mod keys;
 mod keyservice;
+mod places;
 mod private;
 mod programs;
+mod publish;
 pub(in crate::cli) mod ring;
 
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ fn new_style(verb: Verb, run: &Run<'_>) -> Outcome {
         Verb::Unset(args) => change::unset(&args, run),
         Verb::Rotate(args) => change::rotate(&args, run),
         Verb::Updatekeys(args) => change::updatekeys(&args, run),
+        Verb::Publish(args) => publish::publish(&args, run),
         Verb::Filestatus(args) => crypt::filestatus(&args),
         Verb::Edit(args) => programs::edit(&args, run),
         Verb::ExecEnv(args) => programs::exec_env(&args, run),

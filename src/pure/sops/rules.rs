@@ -1,4 +1,4 @@
-//! `.sops.yaml`: which keys and selectors a file gets when it is encrypted, and how it is printed.
+//! `.sops.yaml`: which keys and selectors a file gets when it is encrypted, how it is printed, and where it is published.
 
 use serde_json::{Map, Value as Json};
 
@@ -10,6 +10,8 @@ use super::selector::{NAMES, Selector};
 use crate::pure::format::{self, Format, Indent};
 use crate::pure::keys::{KeyKind, KeyRef};
 use crate::pure::limits;
+
+pub mod destinations;
 
 /// The parsed file.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +69,7 @@ impl Config {
                 Some(
                     list.into_iter()
                         .enumerate()
-                        .map(|(index, rule)| read_rule(rule, index))
+                        .map(|(index, rule)| read_rule(rule, &format!("creation rule {}", index + 1)))
                         .collect::<Result<_, _>>()?,
                 )
             }
@@ -106,14 +108,15 @@ fn rename(error: SopsError) -> SopsError {
     }
 }
 
-fn read_rule(rule: &Map<String, Json>, index: usize) -> Result<Rule, SopsError> {
+/// Reads a rule; `label` names it in error texts.
+fn read_rule(rule: &Map<String, Json>, label: &str) -> Result<Rule, SopsError> {
     let fields = Fields(rule);
     let text = |name: &str| fields.text(name).map_err(rename);
     let path = text("path_regex")?;
     let path = (!path.is_empty())
         .then(|| Pattern::new(&path))
         .transpose()
-        .map_err(|what| bad(format!("creation rule {}: path_regex is not a valid pattern: {what}", index + 1)))?;
+        .map_err(|what| bad(format!("{label}: path_regex is not a valid pattern: {what}")))?;
     let mut selector = None;
     for name in NAMES {
         let value = text(name)?;
@@ -121,7 +124,7 @@ fn read_rule(rule: &Map<String, Json>, index: usize) -> Result<Rule, SopsError> 
             continue;
         }
         if selector.is_some() {
-            return Err(bad(format!("creation rule {}: more than one selector is set", index + 1)));
+            return Err(bad(format!("{label}: more than one selector is set")));
         }
         selector = Some(Selector::new(name, &value)?);
     }
