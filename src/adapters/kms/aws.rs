@@ -27,7 +27,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::OnceCell;
 
 use super::KeyService;
-use super::error::{Asked, KmsError};
+use super::error::{Asked, KmsError, NO_CONNECTION};
 use super::http::{CALL_TIMEOUT, CONNECT_TIMEOUT, is_code};
 use crate::pure::keys::{KeyError, KeyRef, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
@@ -256,7 +256,7 @@ where
     match error {
         SdkError::TimeoutError(_) => KmsError::Timeout { asked, limit },
         SdkError::DispatchFailure(failure) if failure.is_timeout() => KmsError::Timeout { asked, limit },
-        SdkError::DispatchFailure(_) => KmsError::Unavailable { asked, code: "no connection".into() },
+        SdkError::DispatchFailure(_) => KmsError::Unavailable { asked, code: NO_CONNECTION.into() },
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             let word = service.err().code().filter(|code| is_code(code)).map(str::to_owned);

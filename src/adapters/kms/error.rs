@@ -84,6 +84,20 @@ fn seconds(limit: &Duration) -> String {
     format!("{} s", limit.as_secs_f32())
 }
 
+/// The code of [`KmsError::Unavailable`] when nobody is there.
+pub(super) const NO_CONNECTION: &str = "no connection";
+
+impl KmsError {
+    /// Whether it is the same for every key at that address and with these credentials.
+    fn is_of_service(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::Credentials { .. } => true,
+            Self::Unavailable { code, .. } => code == NO_CONNECTION,
+            _ => false,
+        }
+    }
+}
+
 impl Explain for KmsError {
     fn reason(&self) -> &'static str {
         match self {
@@ -150,6 +164,7 @@ impl From<KmsError> for KeyError {
     fn from(error: KmsError) -> Self {
         match error {
             KmsError::Damaged { .. } => Self::Damaged,
+            error if error.is_of_service() => Self::Unreachable { message: error.line() },
             error if error.retry() == Retry::OnChange => Self::Local { message: error.line() },
             error => Self::Service { message: error.line() },
         }

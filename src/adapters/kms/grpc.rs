@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 use super::KeyService;
-use super::error::{Asked, KmsError};
+use super::error::{Asked, KmsError, NO_CONNECTION};
 use super::grpc_wire as wire;
 use super::http::CONNECT_TIMEOUT;
 use crate::pure::error::{clip, one_line};
@@ -86,7 +86,7 @@ impl Remote {
 /// A service that the user named may say why it refuses; the program on the other side is SOPS or ours.
 fn refusal(asked: Asked, status: &Status) -> KeyError {
     match status.code() {
-        Code::Unavailable => KmsError::Unavailable { asked, code: "no connection".into() }.into(),
+        Code::Unavailable => KmsError::Unavailable { asked, code: NO_CONNECTION.into() }.into(),
         Code::OutOfRange => KmsError::Answer { asked, detail: "it is larger than any of this service" }.into(),
         _ => {
             let text = clip(&one_line(status.message()), REFUSAL_BYTES);
@@ -100,6 +100,11 @@ impl KeyService for Remote {
     /// It is asked for everything; what it cannot do it says itself.
     fn serves(&self, _: &KeyRef) -> bool {
         true
+    }
+
+    /// One server, whatever the key.
+    fn endpoint(&self, _: &KeyRef) -> String {
+        self.address.clone()
     }
 
     async fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Wrapped {

@@ -37,6 +37,10 @@ impl KeyService for Guarded {
         self.service.serves(key)
     }
 
+    fn endpoint(&self, key: &KeyRef) -> String {
+        self.service.endpoint(key)
+    }
+
     async fn complete(&self, key: &KeyRef) -> Result<KeyRef, KeyError> {
         self.check("look up", key)?;
         self.service.complete(key).await

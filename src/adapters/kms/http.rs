@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use reqwest::{Client, Request, redirect};
 
-use super::error::{Asked, KmsError};
+use super::error::{Asked, KmsError, NO_CONNECTION};
 use crate::pure::limits;
 use crate::pure::secret::Plaintext;
 
@@ -75,7 +75,7 @@ async fn tries(client: &Client, request: Request, asked: &Asked, limit: Duration
             Ok(answer) if !is_passing(answer.status) => return Ok(answer),
             Ok(answer) => refusal(asked, answer.status, None, &answer.headers),
             Err(Trouble::Timeout) => KmsError::Timeout { asked: asked.clone(), limit },
-            Err(Trouble::Connection) => KmsError::Unavailable { asked: asked.clone(), code: "no connection".into() },
+            Err(Trouble::Connection) => KmsError::Unavailable { asked: asked.clone(), code: NO_CONNECTION.into() },
             Err(Trouble::Interrupted) => {
                 KmsError::Unavailable { asked: asked.clone(), code: "the answer broke off".into() }
             }

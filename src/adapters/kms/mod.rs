@@ -39,6 +39,11 @@ pub trait KeyService: Send + Sync {
     /// error that says so, not passed over.
     fn serves(&self, key: &KeyRef) -> bool;
 
+    /// What is asked for the key: when it is found away, the other keys of the same text are not tried in that run.
+    fn endpoint(&self, key: &KeyRef) -> String {
+        key.endpoint()
+    }
+
     /// The key with what it leaves open filled in, as it is to be written into a file: the current version of a Key Vault
     /// key. Most kinds leave nothing open.
     async fn complete(&self, key: &KeyRef) -> Result<KeyRef, KeyError> {

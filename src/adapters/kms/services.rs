@@ -2,9 +2,11 @@
 //!
 //! One [`DataKeys`] per run, or per source of the operator, so that clients and answers are shared and never leave the
 //! tenant whose credentials got them.
+//!
+//! A service that cannot be reached costs a run one wait, not one for each file: see [`Away`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -58,20 +60,22 @@ impl<L: LocalKeys> DataKeys<L> {
         Ok(runtime.block_on(question))
     }
 
+    /// Begins the next run: services that were away are asked again.
+    pub fn begin_run(&self) {
+        if let Some(services) = self.services.get() {
+            services.away.forget();
+        }
+    }
+
     /// Fills in what keys leave open before they are written into a file: the version of a Key Vault key that names none.
+    /// A key is asked for once.
     ///
     /// # Errors
     /// The key whose service did not say, and why.
     pub fn complete(&self, groups: &mut [Vec<KeyRef>]) -> Result<(), SopsError> {
         for key in groups.iter_mut().flatten().filter(|key| key.is_open()) {
-            let question = async {
-                match self.services().services.iter().find(|service| service.serves(key)) {
-                    Some(service) => service.complete(key).await,
-                    None => Err(KeyError::Unsupported { kind: key.kind() }),
-                }
-            };
             *key = self
-                .wait(question)
+                .wait(self.services().complete(key))
                 .and_then(|answer| answer)
                 .map_err(|error| SopsError::Wrap { failures: vec![WrapFailure { key: key.clone(), error }] })?;
         }
@@ -133,6 +137,43 @@ struct Services {
     services: Vec<Arc<dyn KeyService>>,
     calls: Semaphore,
     known: Mutex<Known>,
+    complete: Mutex<HashMap<String, Arc<OnceCell<KeyRef>>>>,
+    away: Away,
+}
+
+/// The services that a run has found away: by their place in the list, which stands for their credentials, and by what
+/// was asked there. A refusal of one key is not among them, and any answer of the service takes it out again: calls that
+/// were under way may still get one.
+#[derive(Default)]
+struct Away(Mutex<HashMap<(usize, String), KeyError>>);
+
+impl Away {
+    fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(usize, String), KeyError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer in the place of a call, if that would only be waited for.
+    fn answer(&self, place: &(usize, String)) -> Option<KeyError> {
+        let found = self.lock().get(place)?.to_string();
+        Some(KeyError::Unreachable { message: format!("not asked again in this run: {found}") })
+    }
+
+    fn note<T>(&self, place: (usize, String), answer: &Result<T, KeyError>) {
+        match answer {
+            Err(error) if error.is_of_service() => {
+                self.lock().entry(place).or_insert_with(|| error.clone());
+            }
+            Ok(_) | Err(KeyError::Service { .. }) => {
+                self.lock().remove(&place);
+            }
+            // Nobody was asked.
+            Err(_) => {}
+        }
+    }
 }
 
 /// One key of a group and what became of it.
@@ -140,7 +181,31 @@ type Answers = Result<Plaintext, Vec<KeyError>>;
 
 impl Services {
     fn new(services: Vec<Arc<dyn KeyService>>) -> Self {
-        Self { services, calls: Semaphore::new(limits::KEY_SERVICE_CALLS), known: Mutex::default() }
+        let calls = Semaphore::new(limits::KEY_SERVICE_CALLS);
+        Self { services, calls, known: Mutex::default(), complete: Mutex::default(), away: Away::default() }
+    }
+
+    /// The services of a key, each with its place in the list.
+    fn serving<'s>(&'s self, key: &'s KeyRef) -> impl Iterator<Item = (usize, &'s Arc<dyn KeyService>)> {
+        self.services.iter().enumerate().filter(|(_, service)| service.serves(key))
+    }
+
+    /// The key as the first of its services completes it; once for all who wait for the same. The others are not asked:
+    /// only who knows the key's own service can say more than that it is open, and an open key must not be written for
+    /// want of a login.
+    async fn complete(&self, key: &KeyRef) -> Result<KeyRef, KeyError> {
+        let cell = {
+            let mut known = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() >= limits::DATA_KEYS_KEPT {
+                known.clear();
+            }
+            known.entry(format!("{} {key}", key.kind())).or_default().clone()
+        };
+        let ask = || async {
+            let (at, service) = self.serving(key).next().ok_or(KeyError::Unsupported { kind: key.kind() })?;
+            self.call(at, service, key, service.complete(key)).await
+        };
+        cell.get_or_try_init(ask).await.cloned()
     }
 
     fn serve(&self, key: &KeyRef) -> bool {
@@ -195,8 +260,8 @@ impl Services {
     async fn unwrap_one(&self, key: &WrappedKey) -> Answers {
         let cell = self.cell(key);
         let share = cell.get_or_try_init(|| async {
-            let serving = self.services.iter().filter(|service| service.serves(&key.key));
-            let mut asked: FuturesUnordered<_> = serving.map(|service| self.call(service.unwrap(key))).collect();
+            let ask = |(at, service)| self.call(at, service, &key.key, service.unwrap(key));
+            let mut asked: FuturesUnordered<_> = self.serving(&key.key).map(ask).collect();
             let mut errors = Vec::new();
             while let Some(answer) = asked.next().await {
                 match answer {
@@ -223,12 +288,24 @@ impl Services {
         known.entry(hash.finalize().into()).or_default().clone()
     }
 
-    /// One call, when its turn comes, and not for ever.
-    async fn call<T>(&self, call: impl Future<Output = Result<T, KeyError>>) -> Result<T, KeyError> {
+    /// One call to the service at this place, when its turn comes, and not for ever.
+    async fn call<T>(
+        &self,
+        at: usize,
+        service: &Arc<dyn KeyService>,
+        key: &KeyRef,
+        call: impl Future<Output = Result<T, KeyError>>,
+    ) -> Result<T, KeyError> {
         let late = KeyError::TimedOut { service: "the key service", seconds: limits::KEY_SERVICE_SECONDS };
         // The semaphore is never closed.
         let _turn = self.calls.acquire().await;
-        tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or(Err(late))
+        let place = (at, service.endpoint(key));
+        if let Some(error) = self.away.answer(&place) {
+            return Err(error);
+        }
+        let answer = tokio::time::timeout(CALL_TIMEOUT, call).await.unwrap_or(Err(late));
+        self.away.note(place, &answer);
+        answer
     }
 
     /// Wraps for each key with the first of its services that can, all keys at once.
@@ -237,8 +314,8 @@ impl Services {
             let (key, secret) = (key.clone(), secret.duplicate());
             async move {
                 let mut failed = Err(KeyError::Unsupported { kind: key.kind() });
-                for service in self.services.iter().filter(|service| service.serves(&key)) {
-                    match self.call(service.wrap(&key, &secret)).await {
+                for (at, service) in self.serving(&key) {
+                    match self.call(at, service, &key, service.wrap(&key, &secret)).await {
                         Ok(enc) => return Ok(enc),
                         Err(error) => failed = Err(error),
                     }

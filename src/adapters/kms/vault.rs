@@ -282,6 +282,10 @@ impl KeyService for Transit {
         matches!(key, KeyRef::HcVault { .. })
     }
 
+    fn endpoint(&self, key: &KeyRef) -> String {
+        self.config.agent.clone().unwrap_or_else(|| key.endpoint())
+    }
+
     async fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Result<String, KeyError> {
         let encoded = Zeroizing::new(STANDARD.encode(secret.expose()));
         let body = Zeroizing::new(format!("{{\"plaintext\":\"{}\"}}", &*encoded));

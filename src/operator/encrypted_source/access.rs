@@ -92,6 +92,7 @@ pub(super) async fn keys(
         version = format!("{} {}", secret.uid, secret.resource_version);
     }
     if let Some(known) = known.as_ref().filter(|known| known.secret == version && known.since.elapsed() < KEYS_KEPT) {
+        known.keys.begin_run();
         return Ok(Ok((Arc::clone(&known.keys), remarks)));
     }
     let made = match key_services::services(&services, namespace, &context.settings.key_services) {

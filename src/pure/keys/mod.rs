@@ -127,6 +127,20 @@ impl KeyRef {
         matches!(self, Self::AzureKv { version, .. } if version.is_empty())
     }
 
+    /// What is asked for the key, and with whose rights: a region with a role and a profile, a vault, a server. Keys of
+    /// one kind with the same text here are served or not served together.
+    pub fn endpoint(&self) -> String {
+        match self {
+            Self::Kms { arn, role, profile, .. } => {
+                let region = arn.split(':').take(4).collect::<Vec<_>>().join(":");
+                format!("{region} {role} {profile}")
+            }
+            Self::AzureKv { vault_url, .. } => vault_url.trim_end_matches('/').to_owned(),
+            Self::HcVault { address, .. } => address.trim_end_matches('/').to_owned(),
+            Self::Age { .. } | Self::Pgp { .. } | Self::GcpKms { .. } | Self::Hckms { .. } => String::new(),
+        }
+    }
+
     /// The key of a text as flags, variables and rules name it: a recipient, a fingerprint, `arn[+role]`, a resource id,
     /// `https://vault/keys/name[/version]`, `https://host/v1/engine/keys/name`, a key id.
     ///
@@ -224,6 +238,9 @@ pub enum KeyError {
     /// What a key service said.
     #[error("{message}")]
     Service { message: String },
+    /// The service cannot be reached, or has no credentials to ask with: whatever the key, the answer is the same.
+    #[error("{message}")]
+    Unreachable { message: String },
     #[error("{service} did not answer within {seconds} seconds")]
     TimedOut { service: &'static str, seconds: u64 },
 }
@@ -231,7 +248,12 @@ pub enum KeyError {
 impl KeyError {
     /// Whether the same question may be answered later.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Service { .. } | Self::TimedOut { .. })
+        matches!(self, Self::Service { .. } | Self::Unreachable { .. } | Self::TimedOut { .. })
+    }
+
+    /// Whether it says nothing about the key, but that the whole service is away.
+    pub fn is_of_service(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })
     }
 }
 

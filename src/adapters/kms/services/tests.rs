@@ -44,6 +44,7 @@ impl KeyService for Fake {
         match key.enc.as_str() {
             "never" => std::future::pending().await,
             "denied" => Err(KeyError::Service { message: "denied".into() }),
+            "away" => Err(KeyError::Unreachable { message: "no connection".into() }),
             text => Ok(Plaintext::new(hex::decode(text).expect("hex"))),
         }
     }
@@ -143,6 +144,41 @@ fn every_service_that_serves_a_key_is_asked_and_told() {
     assert!(keys.wrap(&[(&name, &Plaintext::new(vec![1; 32]))]).iter().all(Result::is_ok));
     let asked = |at: usize| services[at].asked.load(Ordering::SeqCst);
     assert_eq!((asked(0), asked(1)), (2, 1));
+}
+
+#[test]
+fn a_service_that_is_away_is_asked_once_in_a_run_and_again_in_the_next() {
+    let service = Arc::new(Fake::default());
+    let keys = keys(std::slice::from_ref(&service));
+    let asked = || service.asked.load(Ordering::SeqCst);
+    let told = |text: &str| {
+        let Err(SopsError::Keys(report)) = keys.unlock(&file(&[&[text]])) else { panic!("opened") };
+        report.tried[0].error.to_string()
+    };
+    // A key that is refused says nothing about the others.
+    assert_eq!((told("denied"), told("denied"), asked()), ("denied".into(), "denied".into(), 2));
+    assert_eq!((told("away"), asked()), ("no connection".into(), 3));
+    for text in ["away", "denied", &key(1)] {
+        assert_eq!((told(text), asked()), ("not asked again in this run: no connection".into(), 3));
+    }
+    keys.begin_run();
+    assert!(keys.unlock(&file(&[&[&key(1)]])).is_ok());
+    assert_eq!(asked(), 4);
+}
+
+#[test]
+fn an_answer_to_a_call_under_way_shows_that_a_service_is_not_away() {
+    let service = Arc::new(Fake { together: Some(tokio::sync::Barrier::new(2)), ..Fake::default() });
+    let keys = keys(&[service]);
+    // Both are asked before either is answered; which answer comes last is not said.
+    assert!(keys.unlock(&file(&[&["away", &key(1)]])).is_ok());
+    let away = Away::default();
+    let place = (0, String::new());
+    away.note::<()>(place.clone(), &Err(KeyError::Unreachable { message: "x".into() }));
+    away.note::<()>(place.clone(), &Err(KeyError::Damaged));
+    assert!(away.answer(&place).is_some(), "a wrapped key that is damaged was not asked for");
+    away.note::<()>(place.clone(), &Err(KeyError::Service { message: "denied".into() }));
+    assert!(away.answer(&place).is_none());
 }
 
 #[test]
