@@ -228,17 +228,19 @@ impl Run {
         let mut random = sops_files::random().map_err(|failure| failure.text)?;
         let mut wrap = |wanted: &[(&KeyRef, &Plaintext)]| self.data_keys.wrap(wanted);
         let line = |error: SopsError| error.line();
+        let (Action::Rotate(change) | Action::Rewrap(change)) = action else {
+            return Ok(Plaintext::copy_of(document.bytes()));
+        };
         let key = self.data_keys.unlock(document).map_err(line)?;
+        // Not before something is written: to look needs no service.
+        let mut groups = change.groups.clone();
+        self.data_keys.complete(&mut groups).map_err(line)?;
         match action {
-            Action::Rotate(change) => {
+            Action::Rotate(_) => {
                 let opened = sops::open_with_key(document, key, MacPolicy::Verify).map_err(line)?;
-                sops::rotate(&opened, &change.groups, change.threshold, &now, &mut random, &mut wrap).map_err(line)
+                sops::rotate(&opened, &groups, change.threshold, &now, &mut random, &mut wrap).map_err(line)
             }
-            Action::Rewrap(change) => {
-                sops::rewrap(document, &key, &change.groups, change.threshold, &now, &mut random, &mut wrap)
-                    .map_err(line)
-            }
-            _ => Ok(Plaintext::copy_of(document.bytes())),
+            _ => sops::rewrap(document, &key, &groups, change.threshold, &now, &mut random, &mut wrap).map_err(line),
         }
     }
 
