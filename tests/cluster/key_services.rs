@@ -131,6 +131,52 @@ async fn a_source_opens_its_files_with_a_vault_token_of_its_own() {
     assert!(!bench.operator.process.output().contains(&token), "the token must not be logged");
 }
 
+/// A file to an age recipient, made by the real sops, and the identity.
+fn age_file(name: &str) -> (String, String) {
+    let identity = run_ok(process::command(tools::path("age-keygen")), b"");
+    let recipient = identity.lines().find_map(|line| line.strip_prefix("# public key: ")).expect("recipient");
+    let mut sops = process::command(tools::path("sops"));
+    sops.args(["--disable-version-check", "--config", "/dev/null", "encrypt", "--age", recipient]);
+    sops.args(["--encrypted-regex", "^(data|stringData)$", "--filename-override", "a.yaml"]);
+    let plain = format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\nstringData:\n  value: s3cret\n");
+    (run_ok(sops, plain.as_bytes()), identity)
+}
+
+#[tokio::test]
+async fn a_wrong_setting_of_the_operator_fails_only_the_files_that_need_it() {
+    let uri = transit("cluster-setting").await;
+    let environment = [("VAULT_TOKEN", ROOT_TOKEN), ("VAULT_CLIENT_TIMEOUT", "soon")];
+    let bench =
+        Bench::start("kms-setting", &environment, |_| vec!["--kms-ambient".into(), rig::bao().url.clone()]).await;
+    let (file, identity) = age_file("age");
+    bench.secret("keys", &[("team.agekey", &identity)]);
+    bench.add("age", &file);
+    bench.commit("vault", &uri);
+    bench.source(Some("keys"));
+    bench.value("age").await;
+    let status = bench.says("VAULT_CLIENT_TIMEOUT").await;
+    assert!(status.to_string().contains("the operator's environment"), "{status}");
+}
+
+#[tokio::test]
+async fn a_service_that_was_away_is_asked_again_in_the_next_run() {
+    let uri = transit("cluster-away").await;
+    let away = FaultServer::hanging();
+    let environment = [("VAULT_TOKEN", ROOT_TOKEN), ("VAULT_CLIENT_TIMEOUT", "1")];
+    let bench = Bench::start("kms-away", &environment, |_| vec!["--kms-ambient".into(), away.url()]).await;
+    bench.commit("one", &uri);
+    let path = bench.repo.work().join("deploy/one.yaml");
+    let file = std::fs::read_to_string(path).expect("committed");
+    let enc = file.split_whitespace().find(|word| word.starts_with("vault:v1:")).expect("a wrapped key");
+    let opened = rig::bao().call("POST", "cluster-away/decrypt/k", Some(&json!({"ciphertext": enc}))).await;
+    bench.add("one", &file.replace(&rig::bao().url, &away.url()));
+    bench.source(None);
+    bench.says("no answer within 1 s").await;
+    // The answer of the real one, from where the file says.
+    away.set(Fault::Reply(Reply::new(200, opened.to_string())));
+    bench.value("one").await;
+}
+
 #[tokio::test]
 async fn a_foreign_address_gets_no_token() {
     let foreign = FaultServer::start(Fault::Reply(Reply::new(200, r#"{"data":{"plaintext":"AAAA"}}"#)));

@@ -24,8 +24,9 @@ pub fn services() -> Vec<Arc<dyn KeyService>> {
     ]
 }
 
+/// The service, or one that says for each of its keys why there is none.
 #[cfg(any(feature = "aws", feature = "gcp", feature = "vault"))]
-fn made(kind: KeyKind, service: Result<impl KeyService + 'static, String>) -> Arc<dyn KeyService> {
+pub fn made(kind: KeyKind, service: Result<impl KeyService + 'static, String>) -> Arc<dyn KeyService> {
     match service {
         Ok(service) => Arc::new(service),
         Err(message) => Arc::new(Broken { kind, message }),

@@ -14,11 +14,13 @@ use zeroize::{ZeroizeOnDrop, Zeroizing};
 use crate::adapters::kms::KeyService;
 use crate::adapters::kms::aws::{AwsCredentials, AwsKms, AwsKmsConfig};
 use crate::adapters::kms::azure::{AzureCredentials, AzureKeyVault};
+use crate::adapters::kms::environment::made;
 use crate::adapters::kms::gcp::{GcpCredentials, GcpKms, GcpKmsConfig};
 use crate::adapters::kms::guard::Guarded;
 use crate::adapters::kms::hckms::Huawei;
 use crate::adapters::kms::vault::{Addresses, Transit, TransitConfig};
 use crate::operator::settings::KeyServiceSettings;
+use crate::pure::keys::KeyKind;
 use crate::pure::secret::{Plaintext, SecretData};
 
 const AWS: &str = "sops.aws-kms";
@@ -41,7 +43,8 @@ pub(super) fn is_entry(name: &str) -> bool {
     [AWS, AZURE, GCP, VAULT].contains(&name)
 }
 
-/// One service per kind for a source in `namespace`.
+/// One service per kind for a source in `namespace`. A kind for which the operator's own environment is wrong says so when
+/// a file has such a key; the others work.
 ///
 /// # Errors
 /// The entry that cannot be used, and why; never its value.
@@ -65,13 +68,13 @@ pub(super) fn services(
         None => (AwsCredentials::ChainWithoutProfiles, false),
     };
     let config = AwsKmsConfig { credentials, ..AwsKmsConfig::from_environment() };
-    add(Arc::new(AwsKms::new(config).map_err(|what| bad((AWS, what)))?), is_own);
+    add(made(KeyKind::Kms, AwsKms::new(config).map_err(of_operator)), is_own);
 
     let (credentials, is_own) = match entry(GCP) {
         Some((_, value)) => (GcpCredentials::ServiceAccountOnly(value.duplicate()), true),
         None => (GcpCredentials::Default, false),
     };
-    add(Arc::new(GcpKms::new(GcpKmsConfig::new(credentials)).map_err(|what| bad((GCP, what)))?), is_own);
+    add(made(KeyKind::GcpKms, GcpKms::new(GcpKmsConfig::new(credentials)).map_err(of_operator)), is_own);
 
     let (credentials, is_own) = match entry(AZURE) {
         Some((name, value)) => azure(value).map_err(|what| bad((name, what)))?,
@@ -79,19 +82,21 @@ pub(super) fn services(
     };
     add(Arc::new(AzureKeyVault::new(credentials)), is_own);
 
-    let mut config = TransitConfig::from_environment().map_err(|what| bad((VAULT, what)))?;
-    let is_own = match entry(VAULT) {
-        Some((_, value)) => {
-            config.token = Some(value.duplicate());
-            true
-        }
-        None => false,
-    };
+    let token = entry(VAULT).map(|(_, value)| value.duplicate());
+    let is_own = token.is_some();
     let (list, by) = if is_own { (own.clone(), ALLOW) } else { (ambient.clone(), AMBIENT) };
-    // The list goes in as well: it decides about redirects.
-    config.addresses = Addresses { list: Some(list), by };
-    add(Arc::new(Transit::new(config).map_err(|what| bad((VAULT, what)))?), is_own);
+    let transit = TransitConfig::from_environment().and_then(|mut config| {
+        config.token = token.or(config.token);
+        // The list goes in as well: it decides about redirects.
+        config.addresses = Addresses { list: Some(list), by };
+        Transit::new(config)
+    });
+    add(made(KeyKind::HcVault, transit.map_err(of_operator)), is_own);
     Ok(services)
+}
+
+fn of_operator(what: String) -> String {
+    format!("the operator's environment: {what}")
 }
 
 #[derive(Deserialize, ZeroizeOnDrop)]
