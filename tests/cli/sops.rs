@@ -250,6 +250,46 @@ fn rotation_and_updatekeys_keep_the_file_and_change_the_keys() {
 }
 
 #[test]
+fn updatekeys_follows_the_groups_and_the_threshold_of_the_rule() {
+    let known = recipients();
+    let folder = scratch::dir("thresholds");
+    let rules = |threshold: usize, groups: &[&[&String]]| {
+        let group = |keys: &&[&String]| {
+            let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+            format!("      - age: [{}]\n", keys.join(", "))
+        };
+        let groups: String = groups.iter().map(group).collect();
+        let text = format!("creation_rules:\n  - shamir_threshold: {threshold}\n    key_groups:\n{groups}");
+        fs::write(folder.join(".sops.yaml"), text).expect("writes");
+    };
+    let program = |command: Command, arguments: &[&str]| {
+        let mut command = command;
+        command.args(arguments).current_dir(&folder);
+        command
+    };
+    let update = || run(program(ours(&[]), &["updatekeys", "-y", "file.yaml"]), b"");
+    let [a, b, c] = [&known[0], &known[1], &known[2]];
+    rules(3, &[&[a], &[b], &[c]]);
+    fs::write(folder.join("file.yaml"), "password: hunter2\n").expect("writes");
+    run_ok(program(theirs(&[]), &["encrypt", "-i", "file.yaml"]), b"");
+    // The same keys, one share fewer needed: the real one would not see it.
+    rules(2, &[&[a], &[b], &[c]]);
+    let ran = update();
+    assert!(ran.stdout.contains("+++ shamir_threshold: 2\n--- shamir_threshold: 3\n"), "{}", ran.stdout);
+    assert!(fs::read_to_string(folder.join("file.yaml")).expect("readable").contains("shamir_threshold: 2"));
+    assert!(update().stderr.contains("already up to date"));
+    // Keys are compared group by group.
+    rules(2, &[&[b], &[a], &[c]]);
+    let ran = update();
+    let shown =
+        format!("shamir_threshold: 2\nGroup 1\n+++ {b}\n--- {a}\nGroup 2\n+++ {a}\n--- {b}\nGroup 3\n    {c}\n");
+    assert!(ran.stdout.contains(&shown), "{}", ran.stdout);
+    let theirs_says = run(program(theirs(&[]), &["updatekeys", "-y", "file.yaml"]), b"");
+    assert!(theirs_says.stderr.contains("already up to date"), "{}", theirs_says.stderr);
+    assert_eq!(run_ok(program(theirs(&[]), &["decrypt", "file.yaml"]), b""), "password: hunter2\n");
+}
+
+#[test]
 fn rules_decide_keys_groups_and_selectors() {
     let known = recipients();
     let folder = scratch::dir("repo");

@@ -15,7 +15,7 @@ use crate::pure::format::place::{self, PathError, Step};
 use crate::pure::format::{self, Format};
 use crate::pure::keys::{KeyKind, KeyRef};
 use crate::pure::secret::Plaintext;
-use crate::pure::sops::{self, Document, SopsError};
+use crate::pure::sops::{self, Document, KeyChange, SopsError, key_change};
 
 fn path_of(index: &str) -> Result<Vec<Step>, Failure> {
     place::parse_path(index)
@@ -201,10 +201,12 @@ fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>) -> Result<Opti
     let input = files::read(Some(file), &types)?;
     let missing = || Failure::new(code::GENERIC, "The config file does not contain any creation rule");
     let mut plan = files::plan_of_rules(run.global, &input.name)?.ok_or_else(missing)?;
+    // As SOPS does it, so that a file follows a key of Azure to its new version.
     run.complete(&mut plan.groups)?;
     crate::cli::complain(&format!("Syncing keys for file {}", input.name));
     let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name))?;
-    let Some(diff) = diff(&groups_of(&document), &plan.groups) else {
+    let change = key_change(document.metadata(), &plan);
+    let Some(diff) = shown(&document, &change) else {
         crate::cli::complain(&format!("File {} already up to date", input.name));
         return Ok(None);
     };
@@ -213,12 +215,7 @@ fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>) -> Result<Opti
         crate::cli::complain(&format!("File {} left alone", input.name));
         return Ok(None);
     }
-    // SOPS keeps the file's threshold as far as the groups allow; a threshold in the rules wins here.
-    let threshold = match (plan.shamir_threshold, document.metadata().shamir_threshold) {
-        (0, old) => old.min(plan.groups.len()),
-        (rule, _) => rule,
-    };
-    Ok(Some(Update { input, document, groups: plan.groups, threshold }))
+    Ok(Some(Update { input, document, groups: change.groups, threshold: change.threshold }))
 }
 
 fn update_file(update: &Update, run: &Run<'_>) -> Result<String, Failure> {
@@ -240,10 +237,27 @@ fn update_file(update: &Update, run: &Run<'_>) -> Result<String, Failure> {
     Ok(format!("File {} synced with new keys", input.name))
 }
 
-/// Added and removed keys per group, in SOPS' layout; `None` when nothing changes.
-pub fn diff(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> Option<String> {
+/// What changes of the threshold and the keys of a file, in SOPS' layout; `None` when nothing does.
+pub fn shown(document: &Document, change: &KeyChange) -> Option<String> {
+    let threshold = || shown_threshold(document.metadata().shamir_threshold, change.threshold);
+    change.differs.then(|| threshold() + &shown_groups(&groups_of(document), &change.groups))
+}
+
+/// The threshold before and after; nothing where there is none.
+fn shown_threshold(old: usize, new: usize) -> String {
+    if old == new {
+        return if old > 0 { format!("shamir_threshold: {old}\n") } else { String::new() };
+    }
+    [("+++", new), ("---", old)]
+        .into_iter()
+        .filter(|(_, value)| *value > 0)
+        .map(|(sign, value)| format!("{sign} shamir_threshold: {value}\n"))
+        .collect()
+}
+
+/// Added and removed keys per group.
+fn shown_groups(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> String {
     let mut out = String::new();
-    let mut changed = old.len() != new.len();
     let empty: Vec<KeyRef> = Vec::new();
     for index in 0..old.len().max(new.len()) {
         let (before, after) = (old.get(index).unwrap_or(&empty), new.get(index).unwrap_or(&empty));
@@ -253,15 +267,13 @@ pub fn diff(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> Option<String> {
             out.push_str(&format!("    {key}\n"));
         }
         for key in after.iter().filter(|key| !has(before, key)) {
-            changed = true;
             out.push_str(&format!("+++ {key}\n"));
         }
         for key in before.iter().filter(|key| !has(after, key)) {
-            changed = true;
             out.push_str(&format!("--- {key}\n"));
         }
     }
-    changed.then_some(out)
+    out
 }
 
 fn confirmed() -> Result<bool, Failure> {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use super::Outcome;
 use super::args::{PublishArgs, Types};
-use super::change::{diff, groups_of};
+use super::change::shown;
 use super::crypt::copy;
 use super::failure::{Failure, code};
 use super::keys::Run;
@@ -18,7 +18,7 @@ use crate::pure::error::clip;
 use crate::pure::format::{self, Branch, Format, Indent, Item};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::rules::destinations::{Destination, Publication, publication};
-use crate::pure::sops::{self, Document, Opened, Plan, SopsError, SpotState};
+use crate::pure::sops::{self, Document, Opened, Plan, SopsError, SpotState, key_change};
 
 /// Entries that an error text names.
 const NAMED: usize = 5;
@@ -136,7 +136,7 @@ impl Publisher<'_> {
         let fail = |error: SopsError| Failure::of(name, &error);
         let opened = self.run.open(document, name, false)?;
         self.run.complete(&mut plan.groups)?;
-        if let Some(diff) = diff(&groups_of(document), &plan.groups) {
+        if let Some(diff) = shown(document, &key_change(document.metadata(), &plan)) {
             let text = format!("The following changes will be made to the file's key groups:\n{diff}");
             files::to_stdout(&Plaintext::from(text))?;
         }

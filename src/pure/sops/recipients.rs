@@ -31,12 +31,18 @@ pub fn same_key(left: &KeyRef, right: &KeyRef) -> bool {
     }
 }
 
-/// Compares the keys of a file with those of the plan of its rule. The threshold of the rule wins where it has one; else
+/// Whether a key of a file is what a rule wants: a rule that leaves the version open takes any; one that names it, or of
+/// which it was looked up, takes that.
+fn meets(wanted: &KeyRef, held: &KeyRef) -> bool {
+    same_key(wanted, held) && (wanted.is_open() || !held.is_open())
+}
+
+/// Compares the keys of a file with those of the plan of its rule, group by group as SOPS does. The threshold of the rule wins where it has one; else
 /// that of the file stays as far as the groups allow, as in SOPS.
 pub fn key_change(metadata: &Metadata, plan: &Plan) -> KeyChange {
     let old: Vec<Vec<&KeyRef>> =
         metadata.groups.iter().map(|group| group.iter().map(|key| &key.key).collect()).collect();
-    let known = |key: &KeyRef| old.iter().flatten().find(|other| same_key(other, key)).map(|other| (*other).clone());
+    let known = |key: &KeyRef| old.iter().flatten().find(|other| meets(key, other)).map(|other| (*other).clone());
     let groups: Vec<Vec<KeyRef>> = plan
         .groups
         .iter()
@@ -49,7 +55,7 @@ pub fn key_change(metadata: &Metadata, plan: &Plan) -> KeyChange {
         }
     }
     for key in old.iter().flatten() {
-        let stays = change.groups.iter().flatten().any(|other| same_key(other, key));
+        let stays = change.groups.iter().flatten().any(|other| meets(other, key));
         if !stays && !change.removed.contains(key) {
             change.removed.push((*key).clone());
         }
@@ -62,7 +68,8 @@ pub fn key_change(metadata: &Metadata, plan: &Plan) -> KeyChange {
     };
     let same_groups = old.len() == change.groups.len()
         && old.iter().zip(&change.groups).all(|(old, new)| {
-            old.len() == new.len() && old.iter().all(|key| new.iter().any(|other| same_key(other, key)))
+            old.iter().all(|key| new.iter().any(|other| meets(other, key)))
+                && new.iter().all(|key| old.iter().any(|other| meets(key, other)))
         });
     let same_threshold = change.groups.len() < 2 || change.threshold == metadata.shamir_threshold;
     change.differs = !same_groups || !same_threshold;
@@ -113,6 +120,14 @@ mod tests {
         assert!(!version.differs);
         assert_eq!(version.groups, vec![vec![azure("1")]], "the version of the file is kept");
         assert!(key_change(&file(&[&[azure("1")]], 0), &plan(&[&[azure("2")]], 0)).differs);
+        // A file gets the version that it lacks, once somebody knows it.
+        let open = key_change(&file(&[&[azure("")]], 0), &plan(&[&[azure("2")]], 0));
+        assert!(
+            open.differs && open.groups == [[azure("2")]] && open.added == [azure("2")] && open.removed == [azure("")]
+        );
+        assert!(!key_change(&file(&[&[azure("")]], 0), &plan(&[&[azure("")]], 0)).differs);
+        let twice = key_change(&file(&[&[a.clone(), a.clone()]], 0), &plan(&[std::slice::from_ref(&a)], 0));
+        assert!(!twice.differs, "as in SOPS, a key that stands there twice is there");
     }
 
     #[test]
