@@ -3,11 +3,13 @@
 use std::process::Command;
 use std::time::Duration;
 
+use latchwork::pure::limits::FILES_AT_A_TIME;
 use serde_json::json;
 
 use super::{PLAIN, sealed_by_theirs, theirs};
 use crate::rig::bao::ROOT_TOKEN;
 use crate::rig::cloud::{GCP_KEY, VAULT};
+use crate::rig::fault_http::FaultServer;
 use crate::rig::moto::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY};
 use crate::rig::process::{self, Proc, run, run_ok};
 use crate::rig::{self, scratch};
@@ -104,6 +106,118 @@ async fn render_asks_the_key_services_that_it_may() {
     let bao = &rig::bao().url;
     let rendered = run_ok(ours(&["render", "--kms-allow", bao, &sealed], &environment), b"");
     assert!(rendered.contains("name: s"), "{rendered}");
+}
+
+#[tokio::test]
+async fn rekey_looks_up_the_version_of_a_new_key() {
+    let cloud = rig::cloud();
+    let version = cloud.new_vault_key("rekey");
+    let folder = scratch::dir("rekey");
+    let age = run_ok(process::command(rig::tools::path("age-keygen")), b"");
+    let recipient = age.lines().find_map(|line| line.strip_prefix("# public key: ")).expect("recipient").to_owned();
+    std::fs::write(folder.join("a.yaml"), sealed_by_theirs(&["--age", &recipient], &[])).expect("writes");
+    let rules = format!("creation_rules:\n  - azure_keyvault: {VAULT}/keys/rekey\n");
+    std::fs::write(folder.join(".sops.yaml"), rules).expect("writes");
+    let rekey = |arguments: &[&str], environment: &Environment| {
+        let mut command = ours(&[&["rekey"], arguments, &["a.yaml"]].concat(), environment);
+        command.current_dir(&folder).env("SOPS_AGE_KEY", &age);
+        command
+    };
+    // To look asks no service.
+    assert_eq!(run(rekey(&["--dry-run"], &vec![]), b"").status.code(), Some(1));
+    let refused = run(rekey(&["--yes"], &vec![("AZURE_TOKEN_CREDENTIALS", "dev".to_owned())]), b"");
+    assert_eq!(refused.status.code(), Some(2), "a key without its version is not written: {}", refused.stdout);
+    let mut environment = cloud.azure_environment();
+    run_ok(rekey(&["--yes"], &environment), b"");
+    let text = std::fs::read_to_string(folder.join("a.yaml")).expect("readable");
+    assert!(text.contains(&version), "{text}");
+    run_ok(rekey(&["--dry-run"], &vec![]), b"");
+    environment.push(("HOME", folder.display().to_string()));
+    let borrowed: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let file = folder.join("a.yaml").display().to_string();
+    assert!(run_ok(theirs(&["decrypt", &file], &borrowed), b"").contains("password: s3cret"));
+}
+
+#[tokio::test]
+async fn a_dead_key_service_costs_a_run_one_wait() {
+    let (uri, _) = transit("dead-service").await;
+    let sealed = sealed_by_theirs(&["--hc-vault-transit", &uri], &[("VAULT_TOKEN", ROOT_TOKEN)]);
+    let dead = FaultServer::hanging();
+    let folder = scratch::dir("dead");
+    let files = 4 * FILES_AT_A_TIME;
+    for file in 0..files {
+        let text = sealed.replace(&rig::bao().url, &dead.url());
+        std::fs::write(folder.join(format!("{file:04}.yaml")), text).expect("writes");
+    }
+    std::fs::write(folder.join("alive.yaml"), &sealed).expect("writes");
+    let environment = vec![("VAULT_TOKEN", ROOT_TOKEN.to_owned()), ("VAULT_CLIENT_TIMEOUT", "1".to_owned())];
+    let mut rotate = ours(&["rekey", "--rotate", "--yes", "."], &environment);
+    rotate.current_dir(&folder);
+    let ran = run(rotate, b"");
+    let counted = format!("1 changed, {files} failed");
+    assert!(ran.status.code() == Some(2) && ran.stdout.contains(&counted), "{}", ran.stdout);
+    assert!(ran.stdout.contains("not asked again in this run: Vault, decrypt with"), "{}", ran.stdout);
+    // Those that were under way together, three tries each.
+    assert!(dead.count() <= 3 * FILES_AT_A_TIME, "{} requests", dead.count());
+}
+
+#[tokio::test]
+async fn named_key_services_are_asked_when_this_machine_cannot() {
+    let (uri, environment) = transit("keyservice-next").await;
+    let serve = |name: &str, more: &[&str], environment: &Environment| {
+        let socket = scratch::dir("socket").join(name).display().to_string();
+        let listen = [&["sops", "keyservice", "--network", "unix", "--address", &socket], more].concat();
+        (Proc::spawn("latchwork sops keyservice", ours(&listen, environment)), format!("unix://{socket}"))
+    };
+    let (last, last_address) = serve("last", &[], &environment);
+    last.wait_for_log("Listening on", Duration::from_secs(20)).await;
+    // This one has no token either, and asks the last one.
+    let (first, first_address) = serve("first", &["--keyservice", &last_address], &vec![]);
+    first.wait_for_log("Listening on", Duration::from_secs(20)).await;
+    let dead = format!("unix://{}", scratch::dir("socket").join("nobody").display());
+    for services in [vec![&last_address], vec![&dead, &last_address], vec![&first_address]] {
+        let flags: Vec<&str> = services.iter().flat_map(|address| ["--keyservice", address.as_str()]).collect();
+        let seal = [&flags[..], &["--hc-vault-transit", uri.as_str()]].concat();
+        // The real one does the same; its log, and ours, tell of those that could not.
+        let sealed = scratch::file("sealed.yaml", sealed_by_theirs(&seal, &[])).display().to_string();
+        let opened = run_ok(theirs(&[&["decrypt"], &flags[..], &[sealed.as_str()]].concat(), &[]), b"");
+        assert!(opened.contains("password: s3cret"), "{services:?}");
+        let opened = run_ok(ours(&[&["sops", "decrypt"], &flags[..], &[sealed.as_str()]].concat(), &vec![]), b"");
+        assert!(opened.contains("password: s3cret"), "{services:?}");
+        let plain = scratch::file("plain.yaml", PLAIN).display().to_string();
+        let text = run_ok(ours(&[&["sops", "encrypt"], &seal[..], &[plain.as_str()]].concat(), &vec![]), b"");
+        assert!(text.contains("enc: vault:v1:"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_service_ends_while_it_waits_for_an_answer() {
+    let (uri, environment) = transit("keyservice-prompt").await;
+    let sealed = sealed_by_theirs(&["--hc-vault-transit", &uri], &[("VAULT_TOKEN", ROOT_TOKEN)]);
+    let sealed = scratch::file("sealed.yaml", sealed).display().to_string();
+    let folder = scratch::dir("prompt");
+    let mut mkfifo = process::command("mkfifo");
+    mkfifo.arg(folder.join("stdin"));
+    run_ok(mkfifo, b"");
+    for signal in ["TERM", "INT"] {
+        let socket = folder.join(signal).display().to_string();
+        // A pipe that is open for writing too: nobody answers, and it does not end.
+        let mut server = process::command("sh");
+        server.env("HOME", scratch::dir("home"));
+        server.args(["-c", "exec \"$0\" sops keyservice --prompt --network unix --address \"$1\" <>stdin"]);
+        server.args([env!("CARGO_BIN_EXE_latchwork"), &socket]).current_dir(&folder);
+        server.envs(environment.iter().map(|(name, value)| (name, value)));
+        let server = Proc::spawn("latchwork sops keyservice", server);
+        server.wait_for_log("Listening on", Duration::from_secs(20)).await;
+        let address = format!("unix://{socket}");
+        let only = ["--enable-local-keyservice=false", "--keyservice", &address];
+        let client = Proc::spawn("sops", theirs(&[&["decrypt"], &only[..], &[sealed.as_str()]].concat(), &[]));
+        server.wait_for_log("Respond to request", Duration::from_secs(20)).await;
+        server.signal(signal);
+        // Well below the five seconds that other calls get.
+        assert!(server.wait(Duration::from_secs(4)).await.success(), "SIG{signal}");
+        assert!(!client.wait(Duration::from_secs(20)).await.success(), "nobody said yes");
+    }
 }
 
 #[tokio::test]

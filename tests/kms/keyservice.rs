@@ -101,7 +101,7 @@ async fn what_the_user_does_not_confirm_is_not_done() {
     let said = Arc::clone(&yes);
     let confirm: Confirm = Arc::new(move |call, key| {
         assert!(matches!(call, "encrypt" | "decrypt") && key.to_string().contains("keyservice-confirm"));
-        said.load(Ordering::SeqCst)
+        Box::pin(std::future::ready(said.load(Ordering::SeqCst)))
     });
     let service = Remote::new(&serve("tcp", keys, Some(confirm)).await).unwrap();
     let found = both_ways(&service, &["--hc-vault-transit", &uri], &[("VAULT_TOKEN", ROOT_TOKEN)]).await;

@@ -118,8 +118,9 @@ impl KeyService for Remote {
     }
 }
 
-/// What a server asks before it does something: `encrypt` or `decrypt`, and the key. `false` refuses.
-pub type Confirm = Arc<dyn Fn(&'static str, &KeyRef) -> bool + Send + Sync>;
+/// What a server asks before it does something: `encrypt` or `decrypt`, and the key. `false` refuses. It waits for a
+/// person; a server that ends waits for it.
+pub type Confirm = Arc<dyn Fn(&'static str, &KeyRef) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// The serving end.
 #[derive(Clone)]
@@ -168,13 +169,10 @@ impl Server {
     async fn answer(&self, call: &'static str, request: wire::Request) -> Result<wire::Response, Status> {
         let key = request.key.and_then(wire::Key::key).ok_or_else(|| Status::not_found("Must provide a key"))?;
         let bytes = Plaintext::new(request.bytes);
-        if let Some(confirm) = self.confirm.clone() {
-            let asked = key.clone();
-            // It waits for a person.
-            let said = tokio::task::spawn_blocking(move || confirm(call, &asked)).await;
-            if !said.unwrap_or(false) {
-                return Err(Status::permission_denied("Request rejected by user"));
-            }
+        if let Some(confirm) = &self.confirm
+            && !confirm(call, &key).await
+        {
+            return Err(Status::permission_denied("Request rejected by user"));
         }
         let refuse = |error: KeyError| Status::unknown(error.to_string());
         let bytes = if call == "encrypt" {

@@ -1,8 +1,9 @@
 //! `sops keyservice`: the keys of this machine for other programs.
 
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::{TcpListener, UnixListener};
@@ -18,6 +19,9 @@ use crate::adapters::kms::grpc::{Confirm, Listener, Server};
 use crate::pure::keys::{KeyError, KeyRef, LocalKeys as _, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
 
+/// How long calls that are under way may take once the service is stopped.
+const ENDING: Duration = Duration::from_secs(5);
+
 /// Serves until SIGTERM or SIGINT.
 pub fn run(args: &KeyserviceArgs, run: &Run<'_>) -> Outcome {
     let fail = |what: String| Failure::new(code::GENERIC, format!("keyservice: {what}"));
@@ -31,14 +35,25 @@ pub fn run(args: &KeyserviceArgs, run: &Run<'_>) -> Outcome {
         tokio::spawn(crate::cli::operator::stop_on_signal(stop.clone()));
         let scheme = if matches!(args.network, Network::Tcp) { "tcp" } else { "unix" };
         crate::cli::complain(&format!("Listening on {scheme}://{}", args.address));
-        let confirm = args.prompt.then(confirm);
-        let served = Server::new(Arc::new(keys), confirm).serve(listener, stop.cancelled_owned()).await;
+        let confirm = args.prompt.then(|| confirm(stop.clone()));
+        let serving = Server::new(Arc::new(keys), confirm).serve(listener, stop.clone().cancelled_owned());
+        let ending = async {
+            stop.cancelled().await;
+            tokio::time::sleep(ENDING).await;
+        };
+        let served = tokio::select! {
+            served = serving => served,
+            // What is left is a program that asks somebody, or a service that does not answer.
+            () = ending => Ok(()),
+        };
         if matches!(args.network, Network::Unix) {
             // What is left would keep the next run from listening; if it is gone already, all the better.
             let _ = std::fs::remove_file(&args.address);
         }
         served
     });
+    // A question on the terminal cannot be taken back: its thread ends with the process.
+    runtime.shutdown_background();
     result.map_err(fail)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -62,41 +77,55 @@ async fn listen(args: &KeyserviceArgs) -> Result<Listener, String> {
     }
 }
 
-/// Asks on the terminal, one question at a time.
-fn confirm() -> Confirm {
-    let turn = Mutex::new(());
+/// Asks on the terminal, one question at a time. What is open when the service is stopped counts as a no.
+fn confirm(stop: CancellationToken) -> Confirm {
+    let turn = Arc::new(tokio::sync::Mutex::new(()));
     Arc::new(move |call, key| {
-        let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let mut out = std::io::stdout().lock();
-            let kind = key.kind();
-            let asked = write!(out, "\nReceived {call} request using {kind} {key}. Respond to request? (y/n): ");
-            let mut answer = String::new();
-            // Nobody there to answer is a no.
-            if asked.and_then(|()| out.flush()).is_err()
-                || !std::io::stdin().lock().read_line(&mut answer).is_ok_and(|read| read > 0)
-            {
-                return false;
+        let question = format!("Received {call} request using {} {key}. Respond to request? (y/n): ", key.kind());
+        let (turn, stop) = (Arc::clone(&turn), stop.clone());
+        Box::pin(async move {
+            let answer = async {
+                let _turn = turn.lock().await;
+                tokio::task::spawn_blocking(move || ask(&question)).await.unwrap_or(false)
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => false,
+                said = answer => said,
             }
-            match answer.trim() {
-                "y" => return true,
-                "n" => return false,
-                _ => {}
-            }
-        }
+        })
     })
 }
 
-/// What this machine can do itself, then its cloud credentials and the services that were named.
+/// Waits for a `y` or an `n`. Nobody there to answer is a no.
+fn ask(question: &str) -> bool {
+    loop {
+        let mut out = std::io::stdout();
+        let mut answer = String::new();
+        if write!(out, "\n{question}").and_then(|()| out.flush()).is_err()
+            || !std::io::stdin().read_line(&mut answer).is_ok_and(|read| read > 0)
+        {
+            return false;
+        }
+        match answer.trim() {
+            "y" => return true,
+            "n" => return false,
+            _ => {}
+        }
+    }
+}
+
+/// What this machine can do itself, then its cloud credentials and the services that were named, until one of them can.
 struct Keys {
     ring: Arc<Keyring>,
     services: Vec<Arc<dyn KeyService>>,
 }
 
-impl Keys {
-    fn serving(&self, key: &KeyRef) -> Result<&Arc<dyn KeyService>, KeyError> {
-        let serving = self.services.iter().find(|service| service.serves(key));
-        serving.ok_or(KeyError::Unsupported { kind: key.kind() })
+/// The answer of one more service after those so far; what all of them said, if none can.
+fn joined<T>(so_far: Option<KeyError>, answer: Result<T, KeyError>) -> Result<T, KeyError> {
+    match (so_far, answer) {
+        (Some(before), Err(error)) => Err(KeyError::Service { message: format!("{before}; {error}") }),
+        (_, answer) => answer,
     }
 }
 
@@ -114,18 +143,34 @@ impl KeyService for Keys {
         let (ring, asked, copy) = (Arc::clone(&self.ring), key.clone(), secret.duplicate());
         // It may run programs and ask people.
         let here = tokio::task::spawn_blocking(move || ring.wrap(&asked, &copy)).await.map_err(|_| ended())?;
-        match here {
-            Some(answer) => answer,
-            None => self.serving(key)?.wrap(key, secret).await,
+        let mut failed = match here {
+            Some(Ok(enc)) => return Ok(enc),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        for service in self.services.iter().filter(|service| service.serves(key)) {
+            match joined(failed.take(), service.wrap(key, secret).await) {
+                Ok(enc) => return Ok(enc),
+                Err(error) => failed = Some(error),
+            }
         }
+        Err(failed.unwrap_or(KeyError::Unsupported { kind: key.kind() }))
     }
 
     async fn unwrap(&self, key: &WrappedKey) -> Unwrapped {
         let (ring, asked) = (Arc::clone(&self.ring), key.clone());
         let here = tokio::task::spawn_blocking(move || ring.unwrap(&asked)).await.map_err(|_| ended())?;
-        match here {
-            Some(answer) => answer,
-            None => self.serving(&key.key)?.unwrap(key).await,
+        let mut failed = match here {
+            Some(Ok(plain)) => return Ok(plain),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        for service in self.services.iter().filter(|service| service.serves(&key.key)) {
+            match joined(failed.take(), service.unwrap(key).await) {
+                Ok(plain) => return Ok(plain),
+                Err(error) => failed = Some(error),
+            }
         }
+        Err(failed.unwrap_or(KeyError::Unsupported { kind: key.key.kind() }))
     }
 }
