@@ -1,5 +1,7 @@
 //! What every error of the program can answer, whatever it is about: a stable reason, when to try again, what to do.
 
+pub mod aws;
+
 use std::time::Duration;
 
 /// When an operation that failed is worth trying again.

@@ -29,6 +29,7 @@ use tokio::sync::OnceCell;
 use super::KeyService;
 use super::error::{Asked, KmsError, NO_CONNECTION};
 use super::http::{CALL_TIMEOUT, CONNECT_TIMEOUT, is_code};
+use crate::pure::error::aws::{Refusal, refusal};
 use crate::pure::keys::{KeyError, KeyRef, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
 
@@ -261,26 +262,12 @@ where
             let status = service.raw().status().as_u16();
             let word = service.err().code().filter(|code| is_code(code)).map(str::to_owned);
             let code = word.unwrap_or_else(|| status.to_string());
-            match (code.as_str(), status) {
-                ("NotFoundException", _) => KmsError::NotFound { asked, code },
-                (
-                    "AccessDeniedException"
-                    | "AccessDenied"
-                    | "UnrecognizedClientException"
-                    | "InvalidClientTokenId"
-                    | "InvalidSignatureException"
-                    | "SignatureDoesNotMatch"
-                    | "ExpiredTokenException"
-                    | "IncompleteSignature"
-                    | "MissingAuthenticationToken",
-                    _,
-                )
-                | (_, 401 | 403) => KmsError::Denied { asked, code },
-                ("ThrottlingException" | "LimitExceededException", _) | (_, 429) => {
-                    KmsError::Throttled { asked, code, after: None }
-                }
-                (_, 500..=599) => KmsError::Unavailable { asked, code },
-                _ => KmsError::Refused { asked, code },
+            match refusal(&code, status) {
+                _ if code == "NotFoundException" => KmsError::NotFound { asked, code },
+                Refusal::Denied => KmsError::Denied { asked, code },
+                Refusal::Throttled => KmsError::Throttled { asked, code, after: None },
+                Refusal::Unavailable => KmsError::Unavailable { asked, code },
+                Refusal::Other => KmsError::Refused { asked, code },
             }
         }
         SdkError::ResponseError(_) => KmsError::Answer { asked, detail: "it is not an answer of KMS" },

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Answer, CONNECT_TIMEOUT, OnCall, Store, StoreError, Validity, Want};
+use crate::pure::error::aws::{Refusal, refusal};
 use crate::pure::external::{Dialect, Fetched, RemoteKey, StoreId};
 use crate::pure::secret::Plaintext;
 
@@ -191,49 +192,26 @@ fn failure<E: ProvideErrorMetadata>(
                 .err()
                 .message()
                 .is_some_and(|text| text.contains("marked for deletion") || text.contains("marked deleted"));
-            match (code.as_str(), status) {
-                ("ResourceNotFoundException", _) => StoreError::NotFound { store, key },
-                ("InvalidRequestException", _) if deleted => StoreError::NotFound { store, key },
-                (
-                    "AccessDeniedException"
-                    | "AccessDenied"
-                    | "UnrecognizedClientException"
-                    | "InvalidClientTokenId"
-                    | "InvalidSignatureException"
-                    | "SignatureDoesNotMatch"
-                    | "ExpiredTokenException"
-                    | "ExpiredToken"
-                    | "IncompleteSignature"
-                    | "MissingAuthenticationToken"
-                    | "DecryptionFailure"
-                    | "AuthFailure",
-                    _,
-                )
-                | (_, 401 | 403) => StoreError::Denied { store, key, code },
-                (
-                    "ThrottlingException"
-                    | "Throttling"
-                    | "TooManyRequestsException"
-                    | "RequestLimitExceeded"
-                    | "LimitExceededException"
-                    | "SlowDown",
-                    _,
-                )
-                | (_, 429) => StoreError::Throttled { store, key, code, after: None },
-                ("InternalServiceError" | "InternalServiceErrorException" | "ServiceUnavailable", _)
-                | (_, 500..=599) => StoreError::Unavailable { store, key, code },
-                (_, 200..=299) => StoreError::Invalid { store, key, detail: "it is not an answer of Secrets Manager" },
-                _ => StoreError::Refused { store, key, code },
+            match refusal(&code, status) {
+                _ if code == "ResourceNotFoundException" => StoreError::NotFound { store, key },
+                _ if deleted && code == "InvalidRequestException" => StoreError::NotFound { store, key },
+                Refusal::Denied => StoreError::Denied { store, key, code },
+                Refusal::Throttled => StoreError::Throttled { store, key, code, after: None },
+                Refusal::Unavailable => StoreError::Unavailable { store, key, code },
+                Refusal::Other if (200..300).contains(&status) => {
+                    StoreError::Invalid { store, key, detail: "it is not an answer of Secrets Manager" }
+                }
+                Refusal::Other => StoreError::Refused { store, key, code },
             }
         }
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
             let code = status.to_string();
-            match status {
-                401 | 403 => StoreError::Denied { store, key, code },
-                429 => StoreError::Throttled { store, key, code, after: None },
-                500..=599 => StoreError::Unavailable { store, key, code },
-                _ => StoreError::Invalid { store, key, detail: "it is not an answer of Secrets Manager" },
+            match refusal(&code, status) {
+                Refusal::Denied => StoreError::Denied { store, key, code },
+                Refusal::Throttled => StoreError::Throttled { store, key, code, after: None },
+                Refusal::Unavailable => StoreError::Unavailable { store, key, code },
+                Refusal::Other => StoreError::Invalid { store, key, detail: "it is not an answer of Secrets Manager" },
             }
         }
         SdkError::ConstructionFailure(_) => {
