@@ -73,6 +73,7 @@ impl Metrics {
             Finish::Again => "again",
             Finish::Failed | Finish::FailedFor(_) => "failed",
             Finish::Stuck => "stuck",
+            Finish::Unfinished => "unfinished",
         };
         self.reconciles.get_or_create(&ReconcileLabels { kind, result }).inc();
         self.seconds.get_or_create(&KindLabels { kind }).observe(took.as_secs_f64());

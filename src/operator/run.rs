@@ -152,7 +152,8 @@ fn readiness(context: &Arc<Context>, parts: &[Part]) -> Readiness {
 
 /// Keeps the gauges that nothing else sets.
 async fn observe(context: Arc<Context>, drivers: Vec<Arc<super::driver::Driver>>) {
-    let lanes = [(Lane::Change, "change"), (Lane::Retry, "retry"), (Lane::Refresh, "refresh")];
+    let lanes =
+        [(Lane::Change, "change"), (Lane::Retry, "retry"), (Lane::Search, "search"), (Lane::Refresh, "refresh")];
     loop {
         context.metrics.leads(context.leadership.leads());
         for driver in &drivers {

@@ -64,6 +64,15 @@ pub const HTTP_KEY_OPERATIONS: usize = 2_500;
 /// clusters of 100,000 entries.
 pub const SEALED_HINTS: usize = 200_000;
 
+/// Most trials of a key on a value that are remembered, at about 20 bytes each: some thousand values that no key opens.
+pub const SEALED_TRIALS: usize = 250_000;
+
+/// Most namespaces whose usual sealing key is remembered, at about 100 bytes each.
+pub const SEALED_HABITS: usize = 10_000;
+
+/// Keys tried in vain on one object before others get their turn: the likeliest ones, at about 2 ms each.
+pub const SEALED_MISSES_PER_TURN: usize = 4;
+
 /// Largest `.latchwork/recipients`: a hundred certificates.
 pub const PIN_BYTES: u64 = 256 * 1024;
 
@@ -71,7 +80,13 @@ pub const PIN_BYTES: u64 = 256 * 1024;
 pub const SEALED_MARK_KEYS: usize = 16;
 
 /// Entries of one SealedSecret whose failure is explained; the rest of an object usually fails for the same reason.
-pub const SEALED_DIAGNOSES: usize = 2;
+pub const SEALED_DIAGNOSES: usize = 16;
+
+/// Most entries that a message about one SealedSecret names for one cause; the rest is counted.
+pub const SEALED_NAMED: usize = 16;
+
+/// Longest message in the conditions of a SealedSecret: it names entries and their causes one by one.
+pub const SEALED_MESSAGE_BYTES: usize = 4096;
 
 /// Private-key operations spent on explaining one entry: at about 2 ms each a tenth of a second.
 pub const SEALED_DIAGNOSIS_ATTEMPTS: usize = 64;

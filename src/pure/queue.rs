@@ -41,11 +41,13 @@ pub enum Lane {
     Change,
     /// A failure whose wait is over.
     Retry,
+    /// What has had its turn and was not done: costly work that must not keep others waiting.
+    Search,
     /// Periodic refresh.
     Refresh,
 }
 
-const LANES: [Lane; 3] = [Lane::Change, Lane::Retry, Lane::Refresh];
+const LANES: [Lane; 4] = [Lane::Change, Lane::Retry, Lane::Search, Lane::Refresh];
 
 /// First wait and longest wait after failures; each failure doubles the wait.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,8 @@ pub enum Finish {
     Stuck,
     /// Conflict with another writer: again after [`AGAIN`], without counting as a failure.
     Again,
+    /// Not done, and its turn is over: it goes on after those who wait in [`Lane::Search`].
+    Unfinished,
 }
 
 impl From<Retry> for Finish {
@@ -222,6 +226,10 @@ impl Queue {
                 None
             }
             Finish::Again => Some((AGAIN, Lane::Change)),
+            Finish::Unfinished => {
+                self.add(key.clone(), dirty.map_or(Lane::Search, |lane| lane.min(Lane::Search)));
+                return;
+            }
         };
         match (dirty, wait) {
             (Some(lane), _) => self.add(key.clone(), lane),
@@ -314,6 +322,28 @@ mod tests {
         queue.add(key("a", "2"), Lane::Refresh);
         assert_eq!((queue.depth(Lane::Change), queue.depth(Lane::Refresh)), (1, 1));
         assert_eq!(drain(&mut queue, now), ["a/2", "a/1"]);
+    }
+
+    #[test]
+    fn unfinished_work_goes_on_after_changes_and_before_refreshes() {
+        let now = Instant::now();
+        let mut queue = Queue::new(BACKOFF);
+        for name in ["1", "2"] {
+            queue.add(key("a", name), Lane::Change);
+            let (taken, _) = queue.take(now).expect("ready");
+            queue.finish(&taken, Finish::Unfinished, now);
+        }
+        queue.add(key("a", "3"), Lane::Refresh);
+        queue.add(key("a", "4"), Lane::Change);
+        let (first, _) = queue.take(now).expect("ready");
+        queue.finish(&first, Finish::Settled(None), now);
+        // One that changes meanwhile is a change.
+        let (second, lane) = queue.take(now).expect("ready");
+        queue.add(second.clone(), Lane::Change);
+        queue.finish(&second, Finish::Unfinished, now);
+        assert_eq!((first.name.as_str(), second.name.as_str(), lane), ("4", "1", Lane::Search));
+        assert_eq!(queue.depth(Lane::Change), 1);
+        assert_eq!(drain(&mut queue, now), ["a/1", "a/2", "a/3"]);
     }
 
     #[test]

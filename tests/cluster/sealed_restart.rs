@@ -10,6 +10,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use latchwork::pure::crd::sealed_secret::SealedSecret;
+use latchwork::pure::sealed::generate::{Generated, NewKey, generate};
 use latchwork::pure::sealed::keys::Certificate;
 use latchwork::pure::sealed::{Scope, item};
 use latchwork::pure::secret::Plaintext;
@@ -154,6 +155,82 @@ async fn a_restart_opens_and_writes_nothing_but_what_changed_meanwhile() {
         }
     })
     .await;
+}
+
+/// An object whose values are sealed to another key than those that are here, one of them under a scope that it does not
+/// ask for, and a third one that is no sealed value.
+fn bad(namespace: &str, name: &str, key: &Generated) -> Value {
+    let mut bad = object(namespace, name, "x");
+    let certificate = Certificate::parse("late", key.cert_pem.as_bytes()).expect("certificate");
+    let sealed = |scope: Scope| {
+        let label = scope.label(namespace, name);
+        let blob = item::seal(&Plaintext::copy_of(b"x"), certificate.public(), &label).expect("seals");
+        STANDARD.encode(blob.to_bytes())
+    };
+    bad["spec"]["encryptedData"] = json!({ "b": sealed(Scope::Strict), "c": sealed(Scope::ClusterWide), "d": "AQA=" });
+    bad
+}
+
+async fn told(plane: &ControlPlane, namespace: &str, name: &str, expected: &str) {
+    let sealed = Api::<SealedSecret>::namespaced(plane.client().await, namespace);
+    eventually(SOON, &format!("{name}: {expected}"), || async {
+        let status = sealed.get(name).await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        match status.synced() {
+            Some(synced) if synced.status == "False" && synced.message.contains(expected) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reasons_are_found_after_the_answer_and_a_restart_repeats_neither() {
+    let plane = rig::cluster();
+    plane.install_crds();
+    let namespace = plane.namespace("sealed-reasons").await;
+    plane.apply(&key_secret(&namespace, "current", "active"));
+    let arguments = ["--key-renew-days", "0"];
+    let operator = Operator::start(&plane.kubeconfig, &namespace, &arguments).await;
+    let (now, validity) = (jiff::Timestamp::now(), jiff::SignedDuration::from_hours(24));
+    let late = generate(&NewKey { bits: 4096, common_name: String::new(), now, validity }).expect("generates");
+    for index in 0..OBJECTS {
+        plane.apply(&bad(&namespace, &format!("bad{index}"), &late).to_string());
+    }
+    plane.apply(&object(&namespace, "good", "hunter2").to_string());
+    let secrets = Api::<Secret>::namespaced(plane.client().await, &namespace);
+    eventually(SOON, "the good one", || async { secrets.get("good").await.map(drop).map_err(|e| e.to_string()) }).await;
+    for index in 0..OBJECTS {
+        told(
+            plane,
+            &namespace,
+            &format!("bad{index}"),
+            "no key could decrypt secret (b, c, d); b, c: it was sealed for",
+        )
+        .await;
+        told(plane, &namespace, &format!("bad{index}"), "; d: the text is cut short").await;
+    }
+    assert!(operator.stop().await.success());
+
+    let before = versions(plane, &namespace).await;
+    let operator = Operator::start(&plane.kubeconfig, &namespace, &arguments).await;
+    let searched = "latchwork_reconciles_total{kind=\"SealedSecretReason\",result=\"settled\"}";
+    eventually(SOON, "every reason to be found again", || async {
+        match number(&operator, searched).await {
+            OBJECTS => Ok(()),
+            found => Err(format!("{found} of {OBJECTS}\n{}", operator.process.tail(5))),
+        }
+    })
+    .await;
+    seen_all(&operator, OBJECTS, 1).await;
+    assert_eq!(versions(plane, &namespace).await, before, "what is told already is not written again");
+
+    // The key comes, and what was tried with the others is not tried again.
+    let mut secret: Value = serde_json::from_str(&key_secret(&namespace, "current", "active")).unwrap();
+    secret["metadata"]["name"] = "late".into();
+    secret["stringData"] = json!({ "tls.key": late.key_pem.as_str(), "tls.crt": late.cert_pem });
+    plane.apply(&secret.to_string());
+    told(plane, &namespace, "bad0", "no key could decrypt secret (c, d); c: it was sealed with cluster-wide scope")
+        .await;
 }
 
 #[tokio::test]

@@ -342,7 +342,8 @@ async fn a_key_added_at_run_time_opens_and_is_served_without_a_restart() {
     .await;
     let again = json!({ "metadata": { "annotations": { "touched": "again" } } });
     operator.sealed().await.patch("new", &PatchParams::default(), &Patch::Merge(again)).await.unwrap();
-    let condition = operator.condition("new", "False", "no key could decrypt secret (a)").await;
+    let condition =
+        operator.condition("new", "False", "no key could decrypt secret (a); a: it was sealed with key").await;
     assert_eq!(condition.reason, "RetiredKey");
     assert_eq!(
         operator.secrets().await.get("new").await.unwrap().data.unwrap()["a"].0,

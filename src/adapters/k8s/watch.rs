@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils;
@@ -26,7 +27,7 @@ use crate::pure::queue::{Backoff, ObjectKey};
 
 /// One object as last seen.
 pub struct Entry<T> {
-    /// Metadata without managed fields.
+    /// Metadata; of the managed fields only the time of the last change of other than the status.
     pub meta: ObjectMeta,
     /// The typed object, or why it cannot be read. The text names the field and never quotes a value.
     pub object: Result<T, String>,
@@ -194,8 +195,7 @@ pub async fn objects<K>(
         None => Api::all_with(cluster.client(), &resource),
     };
     let decode = |mut object: DynamicObject| {
-        // The larger half of most objects, and nobody here reads it from a watch.
-        object.metadata.managed_fields = None;
+        object.metadata.managed_fields = last_change(object.metadata.managed_fields.take());
         let meta = object.metadata.clone();
         let value = serde_json::to_value(&object).unwrap_or_default();
         let object = serde_json::from_value::<K>(value).map_err(|e| shape_only(&e.to_string()));
@@ -258,6 +258,13 @@ pub async fn secrets(
     let same = |old: &Entry<SecretMeta>, new: &Entry<SecretMeta>| old.object == new.object;
     let open = || watcher(api.clone(), config(&scope));
     follow(open, "Secret", decode, same, &store, on, stop).await;
+}
+
+/// Of the managed fields, the larger half of most objects, only when something other than the status was changed last.
+fn last_change(all: Option<Vec<ManagedFieldsEntry>>) -> Option<Vec<ManagedFieldsEntry>> {
+    let changes = all?.into_iter().filter(|entry| entry.subresource.as_deref() != Some("status"));
+    let time = changes.filter_map(|entry| entry.time).max_by_key(|time| time.0)?;
+    Some(vec![ManagedFieldsEntry { time: Some(time), ..Default::default() }])
 }
 
 fn config(scope: &Scope) -> watcher::Config {
@@ -425,6 +432,22 @@ mod tests {
         assert_eq!(store.len(), 1);
         assert_eq!(store.health(), Health::Failing("UnreadableAnswer"));
         assert!(store.is_settled(), "a watch that breaks goes on without a new list");
+    }
+
+    #[test]
+    fn of_managed_fields_the_last_change_of_other_than_the_status_is_kept() {
+        let entry = |time: &str, subresource: Option<&str>| ManagedFieldsEntry {
+            time: time.parse().map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time).ok(),
+            subresource: subresource.map(str::to_owned),
+            manager: Some("m".into()),
+            ..Default::default()
+        };
+        let all = ["2026-01-01T00:00:00Z", "2026-03-01T00:00:00Z"].map(|time| entry(time, None));
+        let status = entry("2026-05-01T00:00:00Z", Some("status"));
+        let kept = last_change(Some([&all[..], std::slice::from_ref(&status)].concat())).expect("one");
+        assert_eq!(kept, [ManagedFieldsEntry { time: all[1].time.clone(), ..Default::default() }]);
+        assert_eq!(last_change(Some(vec![status])), None);
+        assert_eq!(last_change(None), None);
     }
 
     #[test]

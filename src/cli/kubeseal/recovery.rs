@@ -24,7 +24,7 @@ pub(super) fn unseal(text: &[u8], key_files: &[PathBuf], output: Output) -> anyh
     }
     let object = manifest::read_one(text)?;
     // As the incumbent's command line: the deprecated form is the controller's alone.
-    let options = UnsealOptions { deprecated_data: false, explain: true };
+    let options = UnsealOptions { deprecated_data: false, ..Default::default() };
     let unsealed = match unseal_with(&object, &keys, &Hints::default(), Timestamp::now(), options) {
         Ok(unsealed) => unsealed,
         // The incumbent's words, and behind them on the same line what it does not know: the cause.

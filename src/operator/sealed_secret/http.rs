@@ -23,6 +23,7 @@ use crate::operator::settings::Endpoints;
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::Explain as _;
 use crate::pure::limits;
+use crate::pure::sealed::opener::Effort;
 use crate::pure::sealed::rate::{RateLimit, Verdict};
 use crate::pure::sealed::reseal::reseal;
 use crate::pure::sealed::unseal::{OpenedEntries, UnsealOptions, object_key, open_entries};
@@ -218,7 +219,7 @@ impl Served {
 
     fn open(&self, object: &SealedSecret) -> Result<OpenedEntries, UnsealError> {
         let deprecated_data = self.sealed.context.settings.sealing.deprecated_data;
-        let options = UnsealOptions { deprecated_data, explain: false };
+        let options = UnsealOptions { deprecated_data, effort: Effort::Verdict };
         open_entries(object, &self.sealed.keys.current_set(), &Hints::default(), options)
     }
 }

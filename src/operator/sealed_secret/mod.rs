@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use tokio::sync::Semaphore;
 
 use super::driver::{Driver, Reconcile};
 use super::part::{Context, Part};
@@ -20,22 +21,29 @@ use crate::pure::desired::{GuardPolicy, ObservedSecret, SecretAction};
 use crate::pure::error::Explain;
 use crate::pure::queue::{Finish, Lane, ObjectKey};
 use crate::pure::sealed::decide::{Failure, Outcome, conclude, decide};
+use crate::pure::sealed::hints::Learnt;
 use crate::pure::sealed::keys::KeyFingerprint;
 use crate::pure::sealed::mark::{self, Covered};
-use crate::pure::sealed::unseal::{UnsealOptions, unseal_with};
+use crate::pure::sealed::opener::Effort;
+use crate::pure::sealed::unseal::{UnsealOptions, unseal_and_learn};
 use crate::pure::sealed::{Hints, SealingKeys, UnsealError, Unsealed};
 
 mod http;
 mod keys;
 mod metrics;
+mod reasons;
 mod ring;
 mod ring_metrics;
 
 use keys::KeySet;
 use metrics::SealedMetrics;
+use reasons::Reasons;
 use ring_metrics::RingMetrics;
 
 const KIND: &str = "SealedSecret";
+
+/// Name of the search for reasons in the metrics.
+const REASONS: &str = "SealedSecretReason";
 
 /// Component of the events, as the incumbent's users filter by it.
 const COMPONENT: &str = "sealed-secrets";
@@ -44,6 +52,8 @@ const COMPONENT: &str = "sealed-secrets";
 struct Sealed {
     context: Arc<Context>,
     driver: Arc<Driver>,
+    /// Objects that did not open, and nobody knows why.
+    reasons: Arc<Driver>,
     /// One for each watch: all namespaces, or one by one.
     stores: Vec<(Option<String>, Arc<Store<SealedSecret>>)>,
     keys: Arc<KeySet>,
@@ -53,7 +63,12 @@ struct Sealed {
     /// What is known of each Secret since our last look or write.
     known: Mutex<HashMap<ObjectKey, Look>>,
     metrics: SealedMetrics,
+    /// Places for objects whose values are opened.
+    openings: Semaphore,
 }
+
+/// What came of opening an object, and what was found out on the way.
+type Opened = (Result<Unsealed, UnsealError>, Learnt);
 
 /// What this process knows of one Secret.
 struct Look {
@@ -91,12 +106,14 @@ pub fn part(context: &Arc<Context>) -> Part {
     let sealed = Arc::new(Sealed {
         context: context.clone(),
         driver: Driver::new(KIND),
+        reasons: Driver::new(REASONS),
         stores: namespaces(context).into_iter().map(|namespace| (namespace, Arc::default())).collect(),
         secrets: further.map(|namespace| (namespace, Arc::default())).collect(),
         keys: Arc::new(KeySet::new(context)),
         hints: RwLock::default(),
         known: Mutex::default(),
         metrics: SealedMetrics::register(&context.metrics, context.settings.sealing.omit_object_metrics),
+        openings: Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
     });
     let ready = {
         let sealed = sealed.clone();
@@ -134,6 +151,7 @@ fn tasks(sealed: &Arc<Sealed>) -> Vec<BoxFuture<'static, ()>> {
         Box::pin(keys::watch_keys(context.clone(), sealed.keys.clone())),
         Box::pin(keys::maintain(context.clone(), sealed.keys.clone())),
         Box::pin(requeue_on_new_keys(sealed.clone())),
+        Box::pin(find_reasons(sealed.clone())),
         Box::pin(ring::keep(sealed.clone(), RingMetrics::register(&context.metrics))),
     ];
     for (namespace, store) in &sealed.stores {
@@ -158,6 +176,13 @@ async fn watch_secrets(sealed: Arc<Sealed>, namespace: String, store: Arc<Store<
     let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
     let on = move |change: Change<'_, SecretMeta>| sealed.secret_changed(&change);
     watch::secrets(cluster, scope, store, on, stop).await;
+}
+
+/// One search at a time, while this replica leads.
+async fn find_reasons(sealed: Arc<Sealed>) {
+    let context = sealed.context.clone();
+    let (driver, leadership) = (sealed.reasons.clone(), context.leadership.clone());
+    driver.run(Arc::new(Reasons { sealed }), 1, leadership, context.metrics.clone(), context.stop.clone()).await;
 }
 
 /// When the set of keys changes, everything that is not in force gets another chance at once.
@@ -281,28 +306,47 @@ impl Sealed {
     }
 
     /// Opens on a thread of its own: one entry costs milliseconds of pure computation.
-    async fn unseal(&self, object: Arc<Entry<SealedSecret>>) -> Option<Result<Unsealed, UnsealError>> {
-        self.metrics.opened();
+    async fn open(&self, object: Arc<Entry<SealedSecret>>, effort: Effort) -> Option<Opened> {
+        // As many at a time as there are processors: more would only take turns, on a stack each.
+        let _place = self.openings.acquire().await;
         let keys = self.keys.current_set();
-        let options = UnsealOptions { deprecated_data: self.context.settings.sealing.deprecated_data, explain: true };
+        let options = UnsealOptions { deprecated_data: self.context.settings.sealing.deprecated_data, effort };
         // Hints are read under a short lock by a copy of what this object needs: the whole map stays shared.
         let hints = self.hints.read().unwrap_or_else(PoisonError::into_inner).for_object(object.object.as_ref().ok()?);
         let opened = tokio::task::spawn_blocking(move || {
-            object.object.as_ref().ok().map(|object| unseal_with(object, &keys, &hints, Timestamp::now(), options))
+            let object = object.object.as_ref().ok()?;
+            Some(unseal_and_learn(object, &keys, &hints, Timestamp::now(), options))
         });
-        let opened = opened.await.ok().flatten()?;
-        if let Ok(unsealed) = &opened {
-            self.hints.write().unwrap_or_else(PoisonError::into_inner).remember(unsealed.found());
-        }
+        opened.await.ok().flatten()
+    }
+
+    /// One turn of opening.
+    async fn unseal(&self, object: Arc<Entry<SealedSecret>>) -> Option<Result<Unsealed, UnsealError>> {
+        let (opened, learnt) = self.open(object, Effort::Turn).await?;
+        self.hints.write().unwrap_or_else(PoisonError::into_inner).learn(&learnt);
         Some(opened)
     }
 
     async fn act(&self, key: &ObjectKey, entry: &Arc<Entry<SealedSecret>>) -> Result<Acted, Stop> {
         let Ok(object) = &entry.object else { return Err(Stop::Finish(Finish::Stuck)) };
         let keys = self.keys.current_set();
-        let unsealed = match self.unseal(entry.clone()).await {
-            Some(Ok(unsealed)) => unsealed,
-            Some(Err(error)) => return Ok(Acted::failed(error.into())),
+        let opened = self.unseal(entry.clone()).await;
+        if matches!(opened, Some(Err(UnsealError::TurnOver))) {
+            return Err(Stop::Finish(Finish::Unfinished));
+        }
+        let unsealed = match opened {
+            Some(Ok(unsealed)) => {
+                self.metrics.opened();
+                unsealed
+            }
+            Some(Err(error)) => {
+                // One without a reason comes again, with it.
+                match error.is_unexplained() {
+                    true => self.reasons.add(key.clone(), Lane::Change),
+                    false => self.metrics.opened(),
+                }
+                return Ok(Acted::failed(error.into()));
+            }
             None => return Err(Stop::Finish(Finish::Failed)),
         };
         let found = unsealed.found().to_vec();
@@ -447,8 +491,11 @@ fn lane_of(listed: bool) -> Lane {
 
 #[async_trait]
 impl Reconcile for Sealed {
-    async fn reconcile(&self, key: &ObjectKey, _lane: Lane) -> Finish {
-        self.metrics.requested();
+    async fn reconcile(&self, key: &ObjectKey, lane: Lane) -> Finish {
+        // Further turns of a pass are the same pass.
+        if lane != Lane::Search {
+            self.metrics.requested();
+        }
         let Some(entry) = self.object(key) else { return self.gone(key).await };
         let object = match &entry.object {
             Ok(object) => object,

@@ -91,7 +91,8 @@ impl Keeper {
 
     async fn head_start(&self) {
         let started = tokio::time::Instant::now();
-        let busy = || [Lane::Change, Lane::Refresh].iter().any(|lane| self.sealed.driver.depth(*lane) > 0);
+        let busy =
+            || [Lane::Change, Lane::Search, Lane::Refresh].iter().any(|lane| self.sealed.driver.depth(*lane) > 0);
         while started.elapsed() < HEAD_START && (!self.settled() || busy()) {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
@@ -167,10 +168,8 @@ impl Keeper {
                 }
                 // A copy of what this object needs, so that the reconciler is not kept waiting.
                 let hints = sealed.hints.read().unwrap_or_else(PoisonError::into_inner).for_object(object);
-                let found = ledger.count(object, &keys, &hints, in_force);
-                if !found.is_empty() {
-                    sealed.hints.write().unwrap_or_else(PoisonError::into_inner).remember(&found);
-                }
+                let learnt = ledger.count(object, &keys, &hints, in_force);
+                sealed.hints.write().unwrap_or_else(PoisonError::into_inner).learn(&learnt);
             }
             (ledger, unreadable)
         });

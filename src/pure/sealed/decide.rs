@@ -70,6 +70,13 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Whether more about it is on its way.
+    pub fn is_unexplained(&self) -> bool {
+        matches!(self, Self::Unseal(error) if error.is_unexplained())
+    }
+}
+
 impl Explain for Failure {
     fn reason(&self) -> &'static str {
         match self {
@@ -212,12 +219,19 @@ pub struct Report {
 ///
 /// The status is written whenever what any condition says or the generation differ: the incumbent keeps the first message
 /// while a later failure is another one. A pass that found all as it was says nothing. `mark` is a new [`super::mark`];
-/// without one the old one stands as long as the object is in force.
+/// without one the old one stands as long as the object is in force. A failure whose reason is not known yet does not take
+/// the place of the same one with a reason.
 pub fn conclude(object: &SealedSecret, outcome: &Outcome, mark: Option<String>, now: Timestamp) -> Report {
     let before = object.status.clone().unwrap_or_default();
+    if let Outcome::Failed(failure) = outcome
+        && failure.is_unexplained()
+        && tells(&before, object, &one_line(&failure.to_string()))
+    {
+        return Report { status: None, event: None };
+    }
     let (status, reason, message) = match outcome {
         Outcome::Kept | Outcome::Written => ("True", "Unsealed", String::new()),
-        Outcome::Failed(failure) => ("False", failure.reason(), clip(&failure.line(), limits::CONDITION_MESSAGE_BYTES)),
+        Outcome::Failed(failure) => ("False", failure.reason(), clip(&failure.line(), limits::SEALED_MESSAGE_BYTES)),
     };
     let generation = object.metadata.generation;
     let mut writer = Conditions { conditions: before.conditions, now: Time(now), changed: false };
@@ -248,6 +262,8 @@ pub fn conclude(object: &SealedSecret, outcome: &Outcome, mark: Option<String>, 
         Outcome::Kept | Outcome::Written => {
             Some(Event { warning: false, reason: "Unsealed", message: "SealedSecret unsealed successfully".into() })
         }
+        // One event for one failure: it waits for the reason, which the status does not.
+        Outcome::Failed(failure) if failure.is_unexplained() => None,
         // Repeated failures repeat their event: the API side folds equal ones into a count.
         Outcome::Failed(failure) => Some(failure_event(failure)),
     };
@@ -255,6 +271,13 @@ pub fn conclude(object: &SealedSecret, outcome: &Outcome, mark: Option<String>, 
     let status =
         changed.then_some(SealedSecretStatus { observed_generation: generation, conditions: writer.conditions });
     Report { status, event }
+}
+
+/// Whether a status says this failure of the present generation already, and perhaps its reason: then the reason that is
+/// being looked for is awaited, and a restart over objects that do not open writes nothing.
+fn tells(status: &SealedSecretStatus, object: &SealedSecret, text: &str) -> bool {
+    let told = status.synced().is_some_and(|told| told.status == "False" && told.message.starts_with(text));
+    told && status.observed_generation == object.metadata.generation
 }
 
 struct Conditions {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::blob::{self, Blob};
+use super::hints::{Found, Hints, Learnt, Trial};
 use super::item::{self, OpenFailure};
 use super::keys::{KeyFingerprint, SealingKey, SealingKeys};
-use super::unseal::{Found, Hints, object_key, object_scope};
+use super::unseal::{object_key, object_scope};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::queue::ObjectKey;
 
@@ -41,34 +42,34 @@ impl Inventory {
     }
 
     /// Adds the entries of one object. Keys in every state count, since what only a compromised key opens is what
-    /// matters most. What opens is dropped at once.
-    pub fn add(&mut self, object: &SealedSecret, keys: &SealingKeys, hints: &Hints) -> Vec<Found> {
+    /// matters most. What opens is dropped at once; what was found out is in the answer, for [`Hints::learn`].
+    pub fn add(&mut self, object: &SealedSecret, keys: &SealingKeys, hints: &Hints) -> Learnt {
         let key = object_key(object);
-        let mut all = vec![];
+        let mut learnt = Learnt::default();
         let mut sibling = None;
         let whole = object.spec.data.as_deref().map(|text| (WHOLE_SECRET, text));
         let entries = object.spec.encrypted_data.0.iter().map(|(entry, text)| (entry.as_str(), text.as_str()));
         for (entry, text) in whole.into_iter().chain(entries) {
-            match opener(object, text, keys, hints, sibling) {
+            match opener(object, text, (keys, hints), sibling, &mut learnt) {
                 Some((found, by)) => {
                     sibling = Some(by);
                     let objects = self.by_key.entry(found.key.clone()).or_default();
                     objects.entry(key.clone()).or_default().push(entry.to_owned());
-                    all.push(found);
+                    learnt.found.push(found);
                 }
                 None => self.unopened.entry(key.clone()).or_default().push(entry.to_owned()),
             }
         }
-        all
+        learnt
     }
 }
 
 fn opener<'a>(
     object: &SealedSecret,
     text: &str,
-    keys: &'a SealingKeys,
-    hints: &Hints,
+    (keys, hints): (&'a SealingKeys, &Hints),
     sibling: Option<&'a SealingKey>,
+    learnt: &mut Learnt,
 ) -> Option<(Found, &'a SealingKey)> {
     let blob = Blob::parse(&blob::decode(text).ok()?).ok()?;
     let digest = blob.digest();
@@ -82,9 +83,12 @@ fn opener<'a>(
             continue;
         }
         tried.push(key.fingerprint());
+        if hints.tried(&digest, key, &label) == Some(false) || !key.fits(&blob) {
+            continue;
+        }
         match item::open(&blob, key.private(), &label) {
             Ok(_) => return Some((Found { entry: String::new(), digest, key: key.fingerprint().clone() }, key)),
-            Err(OpenFailure::NotThisKey) => {}
+            Err(OpenFailure::NotThisKey) => learnt.trials.push((digest, Trial::of(key, &label, false))),
             // Damaged for every key: no key holds it any more.
             Err(OpenFailure::Damaged) => return None,
         }

@@ -17,6 +17,7 @@ use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
 
 use super::backup::{self, BackupMarks};
+use super::blob::Blob;
 use super::pem;
 use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::{Explain, Retry};
@@ -266,6 +267,11 @@ impl SealingKey {
         self.private.key_size_bytes() * 8
     }
 
+    /// Whether a value of this form can be for it, by the size of its session key.
+    pub fn fits(&self, blob: &Blob) -> bool {
+        self.private.key_size_bytes() == blob.wrapped.len()
+    }
+
     /// Its private half.
     pub fn private(&self) -> &OaepPrivateDecryptingKey {
         &self.private
@@ -385,6 +391,14 @@ impl SealingKeys {
     /// Keys that open, newest first.
     pub fn active(&self) -> impl Iterator<Item = &Arc<SealingKey>> {
         self.keys.iter().filter(|key| key.state == KeyState::Active)
+    }
+
+    /// Keys that open, the likeliest for something sealed at `time` first: the one that was the newest then, those before
+    /// it, and last those that came after it. Newest first where the time is not known.
+    pub fn likeliest(&self, time: Option<Timestamp>) -> impl Iterator<Item = &Arc<SealingKey>> {
+        let there = move |key: &&Arc<SealingKey>| time.is_none_or(|time| key.order_time(self.order) <= time);
+        let later = self.keys.iter().rev().filter(move |key| key.state == KeyState::Active && !there(key));
+        self.active().filter(there).chain(later)
     }
 
     /// All keys, newest first.

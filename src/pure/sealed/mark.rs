@@ -4,8 +4,9 @@
 //! write the status must not be able to pass a forged Secret off as ours, so the mark is keyed with something that only
 //! holders of a sealing key have (docs/decisions/0010). It holds nothing secret: digests of what everybody can read.
 
+use super::hints::Found;
 use super::keys::{KeyFingerprint, SealingKeys};
-use super::unseal::{Found, object_key, object_scope};
+use super::unseal::{object_key, object_scope};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::limits;
 

@@ -2,7 +2,8 @@
 //!
 //! - [`scope`]: what an item is bound to; [`blob`]: the wire format; [`item`]: one value sealed or opened.
 //! - [`pem`], [`keys`]: the sealing keys of a cluster; [`generate`]: a new one.
-//! - [`manifest`], [`legacy`], [`render`], [`diagnose`], [`unseal`]: a whole object, and why it did not open.
+//! - [`manifest`], [`legacy`], [`render`], [`hints`], [`diagnose`], [`opener`], [`unseal`]: a whole object, and why it did
+//!   not open.
 //! - [`mark`]: how a restart knows what is unchanged.
 //! - [`decide`]: what to do about its Secret, and what to say afterwards; [`inventory`]: which key opens what.
 //! - [`ring`]: the state of each key, and what may be retired; [`backup`]: the keys as they leave a cluster and come back.
@@ -17,12 +18,14 @@ pub mod blob;
 pub mod decide;
 pub mod diagnose;
 pub mod generate;
+pub mod hints;
 pub mod inventory;
 pub mod item;
 pub mod keys;
 pub mod legacy;
 pub mod manifest;
 pub mod mark;
+pub mod opener;
 pub mod pem;
 pub mod pin;
 pub mod rate;
@@ -37,6 +40,7 @@ pub mod unseal;
 #[cfg(test)]
 mod tests;
 
+pub use hints::Hints;
 pub use keys::{KeyError, KeyOrder, SealingKey, SealingKeys};
 pub use scope::Scope;
-pub use unseal::{Hints, UnsealError, Unsealed, unseal};
+pub use unseal::{UnsealError, Unsealed, unseal};

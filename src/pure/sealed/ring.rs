@@ -11,10 +11,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::backup;
 use super::blob::{self, Blob};
+use super::hints::{Hints, Learnt};
 use super::inventory::Inventory;
 use super::keys::{COMPROMISED, KeyFingerprint, KeyState, SealingKey, SealingKeys};
 use super::scope::Scope;
-use super::unseal::{Found, Hints, object_key, object_scope};
+use super::unseal::{object_key, object_scope};
 use crate::pure::crd::key_ring::{BackupStatus, KeyPhase, KeyRingSpec, KeyRingStatus, KeyStatus};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::clip;
@@ -97,27 +98,27 @@ impl Ledger {
 
     /// Counts one object, whether it is known or not. `in_force` says that the reconciler opened this very version: then what it remembered in
     /// `hints` is enough. Otherwise, and where a hint is missing, the object is opened, in milliseconds for each entry and
-    /// key; what was found that way is in the answer, to be remembered.
-    pub fn count(&mut self, object: &SealedSecret, keys: &SealingKeys, hints: &Hints, in_force: bool) -> Vec<Found> {
+    /// key; what was found out that way is in the answer, to be remembered.
+    pub fn count(&mut self, object: &SealedSecret, keys: &SealingKeys, hints: &Hints, in_force: bool) -> Learnt {
         let mut line = Line::of(object, in_force);
-        let found = match remembered(object, keys, hints).filter(|_| in_force) {
+        let learnt = match remembered(object, keys, hints).filter(|_| in_force) {
             Some(by_key) => {
                 line.by_key = by_key;
-                vec![]
+                Learnt::default()
             }
             None => {
                 let mut inventory = Inventory::default();
-                let found = inventory.add(object, keys, hints);
-                for one in &found {
+                let learnt = inventory.add(object, keys, hints);
+                for one in &learnt.found {
                     *line.by_key.entry(one.key.clone()).or_default() += 1;
                 }
                 line.unopened = inventory.unopened.values().map(|entries| entries.len() as u64).sum();
                 line.tried = (line.unopened > 0).then(|| set_of(keys));
-                found
+                learnt
             }
         };
         self.lines.insert(object_key(object), line);
-        found
+        learnt
     }
 
     /// Forgets the objects that are gone.

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, Time};
 use serde_json::json;
 
 use super::decide::{Failure, MANAGED, Outcome, PATCH, SKIP_OWNER, conclude, decide};
@@ -12,11 +13,13 @@ use super::generate::{Generated, NewKey, generate};
 use super::inventory::Inventory;
 use super::keys::{Certificate, KeyOrder, KeyState, SealingKey, SealingKeys};
 use super::mark::{self, Covered};
-use super::unseal::{UnsealOptions, object_scope, open_entries, unseal_with};
+use super::opener::Effort;
+use super::unseal::{UnsealOptions, object_scope, open_entries, unseal_and_learn, unseal_with};
 use super::{Hints, Scope, UnsealError, item, scope, unseal};
 use crate::pure::crd::sealed_secret::{IN_FORCE, SealedSecret};
 use crate::pure::desired::{GuardPolicy, ObservedSecret, SecretAction, WriteMode};
 use crate::pure::error::{Explain, Retry};
+use crate::pure::limits;
 use crate::pure::secret::{Plaintext, SecretData};
 
 fn now() -> jiff::Timestamp {
@@ -105,8 +108,13 @@ fn the_deprecated_form_opens_and_can_be_turned_off() {
     assert_eq!(text(&secret.data, "password"), Some("correct horse"));
     assert_eq!(secret.kind, "example.com/kind");
     assert_eq!(secret.labels.get("app").map(String::as_str), Some("web"));
-    let off =
-        unseal_with(&object, &keys, &Hints::default(), now(), UnsealOptions { deprecated_data: false, explain: true });
+    let off = unseal_with(
+        &object,
+        &keys,
+        &Hints::default(),
+        now(),
+        UnsealOptions { deprecated_data: false, effort: Effort::Explain },
+    );
     assert!(off.err().expect("refused").to_string().contains("deprecated"));
     object.spec.encrypted_data.0.insert("a".into(), "b".into());
     let both = unseal(&object, &keys, &Hints::default(), now()).err().expect("refused");
@@ -242,10 +250,146 @@ fn the_hint_says_why() {
 fn without_an_explanation_the_first_failure_ends_the_work_and_says_nothing() {
     let wide = sealed(0, Scope::ClusterWide, "", "", "v");
     let object = strict(json!({ "encryptedData": { "a": wide.clone(), "b": wide } }));
-    let options = UnsealOptions { deprecated_data: true, explain: false };
+    let options = UnsealOptions { deprecated_data: true, effort: Effort::Verdict };
     let error = open_entries(&object, &keys(&[0, 1]), &Hints::default(), options).err().expect("fails");
     assert_eq!((error.to_string().as_str(), error.reason()), ("no key could decrypt secret (a)", "NoKey"));
     assert!(!error.hint().contains("cluster-wide"), "{}", error.hint());
+}
+
+const TURN: UnsealOptions = UnsealOptions { deprecated_data: true, effort: Effort::Turn };
+
+/// Turns until the object opens or fails, as the operator takes them, and the keys tried in vain in each.
+fn turns(object: &SealedSecret, keys: &SealingKeys, hints: &mut Hints) -> (Result<(), UnsealError>, Vec<usize>) {
+    let mut misses = vec![];
+    loop {
+        let (result, learnt) = unseal_and_learn(object, keys, hints, now(), TURN);
+        hints.learn(&learnt);
+        misses.push(learnt.trials.len());
+        match result {
+            Err(UnsealError::TurnOver) => assert!(misses.len() < 100, "no turn gets further: {misses:?}"),
+            other => return (other.map(drop), misses),
+        }
+    }
+}
+
+#[test]
+fn turns_are_short_and_nothing_is_tried_twice() {
+    let keys = keys(&[0, 1]);
+    let bad = |count: usize| {
+        let entries: serde_json::Map<_, _> = (0..count)
+            .map(|n| (format!("e{n:02}"), sealed(2, Scope::Strict, "n", "s", "v").into()))
+            .chain([("good".to_owned(), sealed(0, Scope::Strict, "n", "s", "v").into())])
+            .collect();
+        strict(json!({ "encryptedData": entries }))
+    };
+    let mut hints = Hints::default();
+    let (result, misses) = turns(&bad(5), &keys, &mut hints);
+    let error = result.expect_err("fails");
+    assert!(error.is_unexplained());
+    assert_eq!(error.line(), "no key could decrypt secret (e00, e01, e02, e03, e04)", "no reason is made up");
+    // Five entries with two keys each, and one miss for the good one, whose key is the older.
+    assert_eq!(misses.iter().sum::<usize>(), 11);
+    assert!(misses.iter().all(|misses| *misses <= limits::SEALED_MISSES_PER_TURN), "{misses:?}");
+
+    // Again the same values: the good one is opened with the key that opened it, and nothing else is done.
+    let object = bad(1);
+    let mut again = Hints::default();
+    turns(&object, &keys, &mut again).0.expect_err("fails");
+    assert_eq!(turns(&object, &keys, &mut again).1, [0]);
+    // Another label, or another key: what is new is tried.
+    let mut renamed = object.clone();
+    renamed.metadata.name = Some("t".into());
+    assert_eq!(turns(&renamed, &keys, &mut again).1.iter().sum::<usize>(), 4);
+    let mut more = keys.clone();
+    more.add(key(2, KeyState::Active));
+    let (result, misses) = turns(&object, &more, &mut again);
+    assert_eq!((result.err(), misses), (None, vec![0]), "the new key is the only one left to try");
+}
+
+#[test]
+fn a_reason_that_was_found_is_told_without_a_search() {
+    let keys = keys(&[0, 1]);
+    let wide = sealed(0, Scope::ClusterWide, "", "", "v");
+    let object = strict(json!({ "encryptedData": {
+        "a": wide, "b": sealed(2, Scope::Strict, "n", "s", "v"), "c": sealed(2, Scope::Strict, "n", "s", "v"), "d": "AQA=",
+    } }));
+    let mut hints = Hints::default();
+    let early = turns(&object, &keys, &mut hints).0.expect_err("fails");
+    assert!(early.is_unexplained());
+    assert!(early.line().ends_with("; d: the text is cut short"), "{}", early.line());
+    let (searched, learnt) = unseal_and_learn(&object, &keys, &hints, now(), UnsealOptions::default());
+    hints.learn(&learnt);
+    let (told, misses) = turns(&object, &keys, &mut hints);
+    let told = told.expect_err("fails");
+    assert_eq!((told.line(), misses), (searched.err().expect("fails").line(), vec![0]));
+    assert!(!told.is_unexplained());
+    // Each entry with its own cause.
+    let parts: Vec<_> = told.hint().split("; ").map(str::to_owned).collect();
+    assert!(parts.iter().any(|part| part.starts_with("a: it was sealed with cluster-wide scope")), "{parts:?}");
+    assert!(parts.iter().any(|part| part.starts_with("b, c: it was sealed for another cluster")), "{parts:?}");
+    assert!(parts.iter().any(|part| part == "d: the text is cut short"), "{parts:?}");
+}
+
+#[test]
+fn a_message_names_so_many_entries_and_counts_the_rest() {
+    let text = sealed(2, Scope::Strict, "n", "s", "v");
+    let entries: serde_json::Map<_, _> = (0..40).map(|n| (format!("e{n:02}"), text.clone().into())).collect();
+    let error = failed(&strict(json!({ "encryptedData": entries })), &keys(&[0]));
+    let line = error.line();
+    assert!(line.starts_with("no key could decrypt secret (e00, e01, "), "{line}");
+    assert!(line.contains("e15 and 24 more); e00, e01, "), "{line}");
+    assert!(line.ends_with("; why 24 more entries fail was not looked for"), "{line}");
+}
+
+#[test]
+fn the_key_that_was_newest_at_the_objects_date_is_tried_first_and_then_the_namespaces() {
+    // Keys of January, February and March.
+    let keys = keys(&[0, 1, 2]);
+    let of = |index: usize, name: &str, date: &str| {
+        let mut object = strict(json!({ "encryptedData": { "a": sealed(index, Scope::Strict, "n", name, "v") } }));
+        object.metadata.name = Some(name.into());
+        object.metadata.creation_timestamp = date.parse().map(Time).ok();
+        object
+    };
+    let misses = |object: &SealedSecret, hints: &mut Hints| turns(object, &keys, hints).1.iter().sum::<usize>();
+    let mut hints = Hints::default();
+    assert_eq!(misses(&of(1, "a", "2026-02-15T00:00:00Z"), &mut hints), 0);
+    assert_eq!(misses(&of(0, "b", "2026-01-15T00:00:00Z"), &mut hints), 0);
+    // Changed after its creation.
+    let mut changed = of(1, "c", "2026-01-15T00:00:00Z");
+    let time = "2026-02-20T00:00:00Z".parse().map(Time).ok();
+    let status = "2026-03-20T00:00:00Z".parse().map(Time).ok();
+    changed.metadata.managed_fields = Some(vec![
+        ManagedFieldsEntry { time, ..Default::default() },
+        ManagedFieldsEntry { time: status, subresource: Some("status".into()), ..Default::default() },
+    ]);
+    assert_eq!(misses(&changed, &mut hints), 0);
+    // Out of a backup: younger than their keys. The second one profits from the first.
+    assert_eq!(misses(&of(0, "d", "2026-06-01T00:00:00Z"), &mut hints), 2);
+    assert_eq!(misses(&of(0, "e", "2026-06-01T00:00:00Z"), &mut hints), 0);
+    assert_eq!(misses(&of(2, "f", "2026-06-01T00:00:00Z"), &mut hints), 1);
+    assert_eq!(misses(&of(2, "g", "2026-06-01T00:00:00Z"), &mut hints), 0, "the date was right last time");
+}
+
+#[test]
+fn a_reason_that_is_told_stands_until_another_one_is_found() {
+    let keys = keys(&[0]);
+    let mut object = strict(json!({ "encryptedData": { "a": sealed(2, Scope::Strict, "n", "s", "v"), "b": "AQA=" } }));
+    let explained = Outcome::Failed(failed(&object, &keys).into());
+    object.status = conclude(&object, &explained, None, now()).status;
+    let early = || Outcome::Failed(turns(&object, &keys, &mut Hints::default()).0.expect_err("fails").into());
+    let report = conclude(&object, &early(), None, now());
+    assert_eq!((report.status, report.event), (None, None), "after a restart, say");
+    let mut changed = object.clone();
+    changed.metadata.generation = Some(4);
+    let report = conclude(&changed, &early(), None, now());
+    assert_eq!(report.event, None, "it comes with the reason");
+    let message = report.status.as_ref().and_then(|status| status.synced()).expect("told").message.clone();
+    assert_eq!(message, "no key could decrypt secret (a, b); b: the text is cut short");
+    changed.status = report.status;
+    assert!(
+        conclude(&changed, &explained, None, now()).status.is_some_and(|s| s != changed.status.unwrap_or_default())
+    );
 }
 
 #[test]

@@ -1,16 +1,16 @@
 //! A whole SealedSecret opened: every entry is attempted, and the errors are grouped as the incumbent groups them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::blob::{self, Blob, BlobDigest, IllegalBase64};
-use super::diagnose::{Cause, diagnose};
-use super::item::{self, OpenFailure};
-use super::keys::{KeyFingerprint, SealingKey, SealingKeys};
+use super::blob::{self, IllegalBase64};
+use super::diagnose::Cause;
+use super::hints::{Found, Hints, Learnt};
+use super::keys::SealingKeys;
 use super::legacy;
+use super::opener::{Effort, Opener, Unopened};
 use super::render;
 use super::scope::Scope;
 use crate::pure::crd::sealed_secret::{SealedSecret, SecretTemplate};
@@ -19,7 +19,6 @@ use crate::pure::error::{Explain, Retry};
 use crate::pure::limits;
 use crate::pure::queue::ObjectKey;
 use crate::pure::secret::SecretData;
-use crate::pure::template::TemplateCache;
 use crate::pure::template::kept::{Kept, Live, Target};
 
 /// What an object asks of us, beyond the drop-in defaults.
@@ -27,78 +26,14 @@ use crate::pure::template::kept::{Kept, Live, Target};
 pub struct UnsealOptions {
     /// Whether the deprecated `spec.data` is opened; the incumbent's default is yes.
     pub deprecated_data: bool,
-    /// Whether every entry is attempted and failures are explained. Never for a caller over HTTP: the explanation says
-    /// what other scopes hold, and a body full of entries that no key opens would cost a private-key operation for each
-    /// entry and key. Without it the first failure ends the work, and so does the number of operations
-    /// ([`limits::HTTP_KEY_OPERATIONS`]).
-    pub explain: bool,
+    /// How much may be spent.
+    pub effort: Effort,
 }
 
 impl Default for UnsealOptions {
     fn default() -> Self {
-        Self { deprecated_data: true, explain: true }
+        Self { deprecated_data: true, effort: Effort::Explain }
     }
-}
-
-/// What makes the next time cheaper, nothing of it secret. Which key opened which value: ciphertext digests and key
-/// fingerprints, bounded: when the younger half is full, the older half is dropped. And the templates, parsed.
-#[derive(Default)]
-pub struct Hints {
-    young: HashMap<BlobDigest, KeyFingerprint>,
-    old: HashMap<BlobDigest, KeyFingerprint>,
-    templates: TemplateCache,
-}
-
-impl Hints {
-    /// The key that opened this value.
-    pub fn get(&self, digest: &BlobDigest) -> Option<&KeyFingerprint> {
-        self.young.get(digest).or_else(|| self.old.get(digest))
-    }
-
-    /// What is known about the values of one object, as a map of its own: the shared one is then free for others.
-    pub fn for_object(&self, object: &SealedSecret) -> Self {
-        let texts = object.spec.encrypted_data.0.values().chain(&object.spec.data);
-        let digests = texts.filter_map(|text| Some(Blob::parse(&blob::decode(text).ok()?).ok()?.digest()));
-        let young = digests.filter_map(|digest| Some((digest, self.get(&digest)?.clone()))).collect();
-        Self { young, old: HashMap::new(), templates: self.templates.clone() }
-    }
-
-    /// The templates that were parsed.
-    pub fn templates(&self) -> &TemplateCache {
-        &self.templates
-    }
-
-    /// Remembers that this key opens every value of the object.
-    pub fn remember_all(&mut self, object: &SealedSecret, key: &KeyFingerprint) {
-        let texts = object.spec.encrypted_data.0.iter().map(|(entry, text)| (entry.as_str(), text));
-        let texts = texts.chain(object.spec.data.iter().map(|text| ("", text)));
-        let found = texts.filter_map(|(entry, text)| {
-            let digest = Blob::parse(&blob::decode(text).ok()?).ok()?.digest();
-            Some(Found { entry: entry.into(), digest, key: key.clone() })
-        });
-        self.remember(&found.collect::<Vec<_>>());
-    }
-
-    /// Remembers what a call of [`open_entries`] or [`unseal`] found.
-    pub fn remember(&mut self, found: &[Found]) {
-        for Found { digest, key, .. } in found {
-            if self.young.len() >= limits::SEALED_HINTS / 2 {
-                self.old = std::mem::take(&mut self.young);
-            }
-            self.young.insert(*digest, key.clone());
-        }
-    }
-}
-
-/// One value and the key that opened it.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Entry name; empty for the deprecated `spec.data`.
-    pub entry: String,
-    /// Identifies the value.
-    pub digest: BlobDigest,
-    /// Fingerprint of the key.
-    pub key: KeyFingerprint,
 }
 
 /// Why one entry did not open.
@@ -135,6 +70,8 @@ pub enum UnsealError {
     BothForms,
     /// The deprecated form, which was turned off.
     DeprecatedOff,
+    /// The turn ([`Effort::Turn`]) is over, and not every key was tried.
+    TurnOver,
     /// The template has another shape than the schema says.
     MalformedTemplate {
         /// Path of the field.
@@ -151,7 +88,7 @@ impl fmt::Display for UnsealError {
                     groups.entry(failure.to_string()).or_default().push(entry);
                 }
                 let lines: Vec<_> =
-                    groups.iter().map(|(text, entries)| format!("{text} ({})", entries.join(", "))).collect();
+                    groups.iter().map(|(text, entries)| format!("{text} ({})", named(entries))).collect();
                 f.write_str(&lines.join("\n"))
             }
             Self::DeprecatedData(failure) => failure.fmt(f),
@@ -162,12 +99,34 @@ impl fmt::Display for UnsealError {
             Self::DeprecatedOff => {
                 f.write_str("using deprecated 'data' field, use 'encryptedData' or flip the feature flag")
             }
+            Self::TurnOver => f.write_str("not every key was tried yet"),
             Self::MalformedTemplate { field } => write!(f, "{field} does not have the type that the schema gives it"),
         }
     }
 }
 
 impl std::error::Error for UnsealError {}
+
+/// Names, so many that a message stays readable, and the number of the rest.
+fn named(entries: &[&str]) -> String {
+    let shown = entries.get(..limits::SEALED_NAMED).unwrap_or(entries).join(", ");
+    match entries.len().saturating_sub(limits::SEALED_NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+impl UnsealError {
+    /// Whether the reason of some entry can be found and is not known yet.
+    pub fn is_unexplained(&self) -> bool {
+        let pending = |failure: &EntryFailure| *failure == EntryFailure::NoKey(Cause::NotYetKnown);
+        match self {
+            Self::Entries(failures) => failures.values().any(pending),
+            Self::DeprecatedData(failure) => pending(failure),
+            _ => false,
+        }
+    }
+}
 
 impl Explain for UnsealError {
     fn reason(&self) -> &'static str {
@@ -183,37 +142,20 @@ impl Explain for UnsealError {
             Self::NotASecret => "NotASecret",
             Self::BothForms => "BothForms",
             Self::DeprecatedOff => "DeprecatedData",
+            Self::TurnOver => "TurnOver",
             Self::MalformedTemplate { .. } => "MalformedTemplate",
         }
     }
 
     fn retry(&self) -> Retry {
-        Retry::OnChange
+        if *self == Self::TurnOver { Retry::Backoff } else { Retry::OnChange }
     }
 
     fn hint(&self) -> String {
-        let explain = |entry: &str, failure: &EntryFailure| match failure {
-            EntryFailure::NoKey(cause) if entry.is_empty() => Some(cause.to_string()),
-            EntryFailure::NoKey(cause) => Some(format!("{entry}: {cause}")),
-            EntryFailure::Base64(_) | EntryFailure::Template(_) => None,
-        };
         match self {
-            Self::Entries(failures) => {
-                // One entry's cause stands for all that share it.
-                let mut seen: Vec<&Cause> = vec![];
-                let mut lines = vec![];
-                for (entry, failure) in failures {
-                    if let EntryFailure::NoKey(cause) = failure {
-                        if seen.contains(&cause) {
-                            continue;
-                        }
-                        seen.push(cause);
-                    }
-                    lines.extend(explain(entry, failure));
-                }
-                lines.join("; ")
-            }
-            Self::DeprecatedData(failure) => explain("", failure).unwrap_or_default(),
+            Self::Entries(failures) => causes(failures),
+            Self::DeprecatedData(EntryFailure::NoKey(cause)) => cause.to_string(),
+            Self::DeprecatedData(_) | Self::TurnOver => String::new(),
             Self::NotASecret => "seal it again with kubeseal".into(),
             Self::BothForms => "remove spec.data".into(),
             Self::DeprecatedOff => "seal it again with kubeseal, or allow the deprecated form".into(),
@@ -222,12 +164,36 @@ impl Explain for UnsealError {
     }
 }
 
+/// Each cause with the entries that fail for it, in the order of their names.
+fn causes(failures: &BTreeMap<String, EntryFailure>) -> String {
+    let mut groups: Vec<(String, Vec<&str>)> = vec![];
+    let mut not_looked_for = 0;
+    for (entry, failure) in failures {
+        match failure {
+            EntryFailure::NoKey(Cause::NotLookedFor) => not_looked_for += 1,
+            EntryFailure::NoKey(Cause::NotYetKnown) | EntryFailure::Base64(_) | EntryFailure::Template(_) => {}
+            EntryFailure::NoKey(cause) => {
+                let text = cause.to_string();
+                match groups.iter_mut().find(|(known, _)| *known == text) {
+                    Some((_, entries)) => entries.push(entry),
+                    None => groups.push((text, vec![entry])),
+                }
+            }
+        }
+    }
+    let mut lines: Vec<_> = groups.iter().map(|(text, entries)| format!("{}: {text}", named(entries))).collect();
+    if not_looked_for > 0 {
+        lines.push(format!("why {not_looked_for} more entries fail was not looked for"));
+    }
+    lines.join("; ")
+}
+
 /// The values of a SealedSecret, opened but not rendered. This is all that an HTTP endpoint may make: templates are not
 /// covered by the seal, and rendering them on request is an oracle for the values.
 pub struct OpenedEntries {
     /// The values.
     pub data: SecretData,
-    /// Which key opened which, for [`Hints::remember`] and for the inventory.
+    /// Which key opened which, for the inventory.
     pub found: Vec<Found>,
     /// What the deprecated form said about type and metadata.
     pub legacy: Option<legacy::LegacySecret>,
@@ -295,8 +261,33 @@ pub fn unseal_with(
     now: Timestamp,
     options: UnsealOptions,
 ) -> Result<Unsealed, UnsealError> {
-    let template = template(object)?;
-    let opened = open_entries(object, keys, hints, options)?;
+    unseal_and_learn(object, keys, hints, now, options).0
+}
+
+/// Opens and renders, and says what was found out on the way, whether it failed or not: for [`Hints::learn`].
+pub fn unseal_and_learn(
+    object: &SealedSecret,
+    keys: &SealingKeys,
+    hints: &Hints,
+    now: Timestamp,
+    options: UnsealOptions,
+) -> (Result<Unsealed, UnsealError>, Learnt) {
+    let template = match template(object) {
+        Ok(template) => template,
+        Err(error) => return (Err(error), Learnt::default()),
+    };
+    let mut opener = Opener::new(object, keys, hints, options.effort);
+    let unsealed = opened(object, &mut opener, options)
+        .and_then(|opened| render_opened(object, template, opened, (keys, hints, now)));
+    (unsealed, opener.learnt)
+}
+
+fn render_opened(
+    object: &SealedSecret,
+    template: &SecretTemplate,
+    opened: OpenedEntries,
+    (keys, hints, now): (&SealingKeys, &Hints, Timestamp),
+) -> Result<Unsealed, UnsealError> {
     let key = object_key(object);
     let skip_owner = template.metadata.annotations.get(super::decide::SKIP_OWNER).is_some_and(|value| value == "true");
     let mut kept = Kept::new([]);
@@ -345,23 +336,33 @@ pub fn open_entries(
     hints: &Hints,
     options: UnsealOptions,
 ) -> Result<OpenedEntries, UnsealError> {
-    let explain = options.explain;
-    let operations = if explain { usize::MAX } else { limits::HTTP_KEY_OPERATIONS };
-    let mut opener = Opener { object, keys, hints, sibling: None, found: vec![], diagnoses: 0, explain, operations };
+    opened(object, &mut Opener::new(object, keys, hints, options.effort), options)
+}
+
+fn opened(
+    object: &SealedSecret,
+    opener: &mut Opener<'_>,
+    options: UnsealOptions,
+) -> Result<OpenedEntries, UnsealError> {
+    let mut open = |entry: &str, text: &str| {
+        let bytes = blob::decode(text).map_err(EntryFailure::Base64)?;
+        opener.open(entry, &bytes)
+    };
     let Some(deprecated) = &object.spec.data else {
         let mut data = SecretData::new();
         let mut failures = BTreeMap::new();
         for (entry, text) in &object.spec.encrypted_data.0 {
-            match opener.open(entry, text) {
+            match open(entry, text) {
                 Ok(value) => drop(data.insert(entry.as_str(), value)),
-                Err(failure) => drop(failures.insert(entry.clone(), failure)),
+                Err(Unopened::Failed(failure)) => drop(failures.insert(entry.clone(), failure)),
+                Err(Unopened::TurnOver) => return Err(UnsealError::TurnOver),
             }
-            if !options.explain && !failures.is_empty() {
+            if options.effort == Effort::Verdict && !failures.is_empty() {
                 break;
             }
         }
         if failures.is_empty() {
-            return Ok(OpenedEntries { data, found: opener.found, legacy: None });
+            return Ok(OpenedEntries { data, found: opener.learnt.found.clone(), legacy: None });
         }
         return Err(UnsealError::Entries(failures));
     };
@@ -371,69 +372,10 @@ pub fn open_entries(
     if !object.spec.encrypted_data.0.is_empty() {
         return Err(UnsealError::BothForms);
     }
-    let value = opener.open("", deprecated).map_err(UnsealError::DeprecatedData)?;
+    let value = open("", deprecated).map_err(|unopened| match unopened {
+        Unopened::Failed(failure) => UnsealError::DeprecatedData(failure),
+        Unopened::TurnOver => UnsealError::TurnOver,
+    })?;
     let (legacy, data) = legacy::parse(&value).ok_or(UnsealError::NotASecret)?;
-    Ok(OpenedEntries { data, found: opener.found, legacy: Some(legacy) })
-}
-
-struct Opener<'a> {
-    object: &'a SealedSecret,
-    keys: &'a SealingKeys,
-    hints: &'a Hints,
-    sibling: Option<Arc<SealingKey>>,
-    found: Vec<Found>,
-    diagnoses: usize,
-    explain: bool,
-    /// Private-key operations that may still be spent.
-    operations: usize,
-}
-
-impl Opener<'_> {
-    fn open(&mut self, entry: &str, text: &str) -> Result<crate::pure::secret::Plaintext, EntryFailure> {
-        let bytes = blob::decode(text).map_err(EntryFailure::Base64)?;
-        if bytes.is_empty() {
-            return Err(EntryFailure::NoKey(Cause::Empty));
-        }
-        let blob = Blob::parse(&bytes).map_err(|_| EntryFailure::NoKey(Cause::CutShort))?;
-        let digest = blob.digest();
-        let key = object_key(self.object);
-        let label = object_scope(self.object).label(&key.namespace, &key.name);
-        for candidate in self.candidates(&digest) {
-            if self.operations == 0 {
-                break;
-            }
-            self.operations -= 1;
-            match item::open(&blob, candidate.private(), &label) {
-                Ok(value) => {
-                    let key = candidate.fingerprint().clone();
-                    self.found.push(Found { entry: entry.into(), digest, key });
-                    self.sibling = Some(candidate);
-                    return Ok(value);
-                }
-                Err(OpenFailure::Damaged) => {
-                    let key = candidate.name().to_owned();
-                    return Err(EntryFailure::NoKey(Cause::Damaged { key }));
-                }
-                Err(OpenFailure::NotThisKey) => {}
-            }
-        }
-        // Finding out why costs as much as trying again with every key: for the first entries only.
-        if !self.explain || self.diagnoses >= limits::SEALED_DIAGNOSES {
-            return Err(EntryFailure::NoKey(Cause::Unknown));
-        }
-        self.diagnoses += 1;
-        Err(EntryFailure::NoKey(diagnose(self.object, &blob, self.keys)))
-    }
-
-    /// The remembered key, the sibling's key, then all from the newest on; each key pair once.
-    fn candidates(&self, digest: &BlobDigest) -> Vec<Arc<SealingKey>> {
-        let hinted = self.hints.get(digest).and_then(|fingerprint| self.keys.by_fingerprint(fingerprint));
-        let mut order: Vec<Arc<SealingKey>> = Vec::with_capacity(self.keys.len());
-        for key in hinted.into_iter().chain(self.sibling.as_ref()).chain(self.keys.active()) {
-            if !order.iter().any(|seen| seen.fingerprint() == key.fingerprint()) {
-                order.push(key.clone());
-            }
-        }
-        order
-    }
+    Ok(OpenedEntries { data, found: opener.learnt.found.clone(), legacy: Some(legacy) })
 }

@@ -56,17 +56,17 @@ fn objects_are_opened_once_and_counted_from_hints_when_they_are_in_force() {
     let keys = ring("active", &json!({}));
     let two = object("sealed/two-keys.yaml");
     let (mut ledger, mut hints) = (Ledger::default(), Hints::default());
-    let found = ledger.count(&two, &keys, &hints, false);
-    assert_eq!(found.len(), 4, "opened");
+    let learnt = ledger.count(&two, &keys, &hints, false);
+    assert_eq!(learnt.found.len(), 4, "opened");
     assert!(ledger.knows(&two, &keys, false) && !ledger.knows(&two, &keys, true));
     let tally = ledger.tally();
     assert_eq!(tally.by_key[&fingerprint(&keys, "old")], (3, 1));
     assert_eq!(tally.by_key[&fingerprint(&keys, "current")], (1, 1));
 
     // In force, with hints: the same count, and nothing opened; a forged text would show otherwise.
-    hints.remember(&found);
+    hints.learn(&learnt);
     let mut remembering = Ledger::default();
-    assert!(remembering.count(&two, &keys, &hints, true).is_empty());
+    assert!(remembering.count(&two, &keys, &hints, true).found.is_empty());
     assert_eq!(remembering.tally(), tally);
 
     // Renamed: hints know the values, but the object is not in force under its new name.
