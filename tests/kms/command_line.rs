@@ -9,7 +9,8 @@ use serde_json::json;
 use super::{PLAIN, sealed_by_theirs, theirs};
 use crate::rig::bao::ROOT_TOKEN;
 use crate::rig::cloud::{GCP_KEY, VAULT};
-use crate::rig::fault_http::FaultServer;
+use crate::rig::fault_http::{Fault, FaultServer};
+use crate::rig::http1::Reply;
 use crate::rig::moto::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY};
 use crate::rig::process::{self, Proc, run, run_ok};
 use crate::rig::{self, scratch};
@@ -159,6 +160,30 @@ async fn a_dead_key_service_costs_a_run_one_wait() {
     assert!(ran.stdout.contains("not asked again in this run: Vault, decrypt with"), "{}", ran.stdout);
     // Those that were under way together, three tries each.
     assert!(dead.count() <= 3 * FILES_AT_A_TIME, "{} requests", dead.count());
+}
+
+#[test]
+fn a_service_that_comes_back_is_asked_when_the_editor_is_left_again() {
+    let service = FaultServer::start(Fault::Close);
+    let folder = scratch::dir("edit");
+    let uri = format!("{}/v1/transit/keys/k", service.url());
+    let environment: Environment =
+        vec![("VAULT_TOKEN", "t".to_owned()), ("SOPS_EDITOR", "sed -i s/hello/hallo/".to_owned())];
+    let mut edit = ours(&["sops", "edit", "--hc-vault-transit", &uri, "new.yaml"], &environment);
+    edit.current_dir(&folder);
+    let ran = std::thread::scope(|scope| {
+        let edit = scope.spawn(|| run(edit, b"\n"));
+        // The tries of the first attempt.
+        while service.count() < 3 && !edit.is_finished() {
+            std::thread::yield_now();
+        }
+        let reply = r#"{"data":{"ciphertext":"vault:v1:wrapped"}}"#;
+        service.set(Fault::Reply(Reply::new(200, reply)));
+        edit.join().expect("runs")
+    });
+    assert!(ran.status.success() && ran.stderr.contains("no connection"), "{}", ran.stderr);
+    let text = std::fs::read_to_string(folder.join("new.yaml")).expect("written");
+    assert!(text.contains("hallo: ENC[") && text.contains("vault:v1:wrapped"), "{text}");
 }
 
 #[tokio::test]

@@ -43,6 +43,11 @@ impl<'a> Run<'a> {
         self.keys.complete(groups).map_err(|error| Failure::of("", &error))
     }
 
+    /// Before a person's next attempt: a key service that was away may be there again.
+    pub fn begin_attempt(&self) {
+        self.keys.begin_run();
+    }
+
     /// Wraps the data key of a file to all of its keys.
     pub fn wrap(&self) -> impl FnMut(&[(&KeyRef, &Plaintext)]) -> Vec<Wrapped> {
         |wanted| self.keys.wrap(wanted)

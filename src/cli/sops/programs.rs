@@ -210,6 +210,7 @@ fn edit_new(args: &EditArgs, run: &Run<'_>, name: &str, format: Format) -> Outco
         Format::Binary => "Welcome to SOPS! Edit this file as you please!\n",
     };
     let sealed = in_editor(&args.file, &Plaintext::copy_of(example.as_bytes()), |edited| {
+        run.begin_attempt();
         let tree = format::parse(edited.expose(), format)?;
         sops::seal(&tree, format, &plan, &files::now(), &mut random(), &mut run.wrap()).map(Some)
     })?;
