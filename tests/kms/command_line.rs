@@ -15,7 +15,7 @@ use crate::rig::moto::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY};
 use crate::rig::process::{self, Proc, run, run_ok};
 use crate::rig::{self, scratch};
 
-type Environment = Vec<(&'static str, String)>;
+pub type Environment = Vec<(&'static str, String)>;
 
 fn ours(arguments: &[&str], environment: &Environment) -> Command {
     let mut command = process::latchwork();
@@ -32,7 +32,7 @@ async fn transit(mount: &str) -> (String, Environment) {
 }
 
 /// Encrypts with the one and decrypts with the other.
-fn both_directions(flags: &[&str], environment: &Environment) -> String {
+pub fn both_directions(flags: &[&str], environment: &Environment) -> String {
     let borrowed: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let sealed = scratch::file("theirs.yaml", sealed_by_theirs(flags, &borrowed)).display().to_string();
     let opened = run_ok(ours(&["sops", "decrypt", &sealed], environment), b"");

@@ -4,6 +4,7 @@ mod aws;
 mod azure;
 mod command_line;
 mod gcp;
+mod identities;
 mod keyservice;
 mod vault;
 mod vendors;

@@ -1,5 +1,6 @@
 //! The vendors' own Python libraries against the fake cloud: what they take for the real thing, ours may be held against.
 
+use super::identities::azure_identities;
 use crate::rig::process::{command, run_ok};
 use crate::rig::{cloud, scratch, tools};
 
@@ -31,6 +32,16 @@ except NotFound:
     print("google agrees")
 "#;
 
+const AZURE_IDENTITIES: &str = r#"
+import os
+from azure.identity import DefaultAzureCredential
+from azure.keyvault.keys import KeyClient
+credential = DefaultAzureCredential(exclude_cli_credential=True, exclude_developer_cli_credential=True,
+    exclude_powershell_credential=True, exclude_shared_token_cache_credential=True)
+assert KeyClient(os.environ["VAULT"], credential).get_key("vendors-identities").properties.version
+print("azure agrees")
+"#;
+
 fn python(script: &str, environment: &[(&'static str, String)], more: &[(&str, &str)]) -> String {
     let file = scratch::file("vendor.py", script);
     let mut command = command(tools::path("clouds-python"));
@@ -46,6 +57,28 @@ fn azures_library_takes_the_fake_for_a_key_vault() {
     let more = [("VAULT", cloud::VAULT), ("VERSION", version.as_str())];
     assert_eq!(python(AZURE, &cloud.azure_environment(), &more).trim(), "azure agrees");
     assert!(cloud.seen().iter().any(|request| request.ends_with(&format!("/keys/vendors/{version}/decrypt"))));
+}
+
+#[test]
+fn the_vendors_libraries_take_the_fakes_of_machines_and_pods() {
+    let cloud = cloud();
+    cloud.new_vault_key("vendors-identities");
+    for more in azure_identities(cloud) {
+        let environment = [cloud.environment(), more].concat();
+        assert_eq!(python(AZURE_IDENTITIES, &environment, &[("VAULT", cloud::VAULT)]).trim(), "azure agrees");
+    }
+    let sources = [
+        cloud.google_machine(),
+        cloud.google_federation(false),
+        cloud.google_federation(true),
+        cloud.google_impersonation(),
+    ];
+    for more in sources {
+        let environment = [cloud.environment(), more].concat();
+        // Without the name of a project the library asks yet another service for it.
+        let more = [("KEY", cloud::GCP_KEY), ("GOOGLE_CLOUD_PROJECT", "test")];
+        assert_eq!(python(GOOGLE, &environment, &more).trim(), "google agrees");
+    }
 }
 
 #[test]

@@ -28,7 +28,15 @@ pub const VAULT: &str = "https://latchwork-test.vault.azure.net";
 pub const GCP_KEY: &str = "projects/test/locations/global/keyRings/ring/cryptoKeys/key";
 const AZURE_TOKEN: &str = "azure-token-that-must-not-show";
 const GOOGLE_TOKEN: &str = "google-token-that-must-not-show";
-const HOSTS: [&str; 6] = [
+/// The token of a pod, which the directories exchange for one of theirs.
+pub const FEDERATED: &str = "pod-token-that-must-not-show";
+/// What the exchange gives; with impersonation it opens nothing but the way to the service account.
+const GOOGLE_FEDERATED_TOKEN: &str = "google-federated-token-that-must-not-show";
+const POOL: &str = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pod/providers/cluster";
+const IMPERSONATED: &str = "/v1/projects/-/serviceAccounts/sops@test.iam.gserviceaccount.com:generateAccessToken";
+const HOSTS: [&str; 8] = [
+    "sts.googleapis.com",
+    "iamcredentials.googleapis.com",
     "login.microsoftonline.com",
     "latchwork-test.vault.azure.net",
     "cloudkms.googleapis.com",
@@ -118,6 +126,51 @@ impl Cloud {
         all
     }
 
+    /// The address of the proxy, at which the services of machines are played too.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+
+    fn credentials(json: &Value) -> Vec<(&'static str, String)> {
+        let file = scratch::file("credentials.json", json.to_string()).display().to_string();
+        vec![("GOOGLE_APPLICATION_CREDENTIALS", file), ("SOPS_GCP_KMS_CLIENT_TYPE", "rest".to_owned())]
+    }
+
+    /// A machine of Google's with a service account.
+    pub fn google_machine(&self) -> Vec<(&'static str, String)> {
+        let host = self.server.address.to_string();
+        // Python's library looks for the machine at the second address first.
+        vec![
+            ("GCE_METADATA_HOST", host.clone()),
+            ("GCE_METADATA_IP", host),
+            ("SOPS_GCP_KMS_CLIENT_TYPE", "rest".to_owned()),
+        ]
+    }
+
+    /// A pod elsewhere whose token Google trusts, by itself or as the service account.
+    pub fn google_federation(&self, impersonates: bool) -> Vec<(&'static str, String)> {
+        let token = scratch::file("token", FEDERATED).display().to_string();
+        let mut json = json!({
+            "type": "external_account", "audience": POOL, "universe_domain": "googleapis.com",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": "https://sts.googleapis.com/v1/token", "credential_source": {"file": token},
+        });
+        if impersonates {
+            json["service_account_impersonation_url"] =
+                format!("https://iamcredentials.googleapis.com{IMPERSONATED}").into();
+        }
+        Self::credentials(&json)
+    }
+
+    /// What `gcloud auth application-default login --impersonate-service-account` leaves.
+    pub fn google_impersonation(&self) -> Vec<(&'static str, String)> {
+        let source: Value = serde_json::from_str(&self.service_account_json()).expect("JSON");
+        Self::credentials(&json!({
+            "type": "impersonated_service_account", "delegates": [], "source_credentials": source,
+            "service_account_impersonation_url": format!("https://iamcredentials.googleapis.com{IMPERSONATED}"),
+        }))
+    }
+
     /// A new version of a vault's key; returns the version.
     pub fn new_vault_key(&self, name: &str) -> String {
         let key = new_key();
@@ -178,7 +231,23 @@ fn reply(status: u16, body: &Value) -> Reply {
 impl State {
     fn answer(&mut self, request: &Request) -> Reply {
         let host = request.header("host").unwrap_or_default().trim_end_matches(":443").to_owned();
-        self.seen.push(format!("{} {host}{}", request.method, request.path));
+        // Through a proxy without TLS the whole address is named.
+        let whole = format!("http://{host}");
+        let path = request.path.strip_prefix(&whole).unwrap_or(&request.path).to_owned();
+        self.seen.push(format!("{} {host}{path}", request.method));
+        let header = |name: &str| request.header(name).unwrap_or_default();
+        match (host.as_str(), path.as_str()) {
+            ("169.254.169.254", "/metadata/identity/oauth2/token") => {
+                return azure_machine(request, header("metadata") == "true");
+            }
+            (_, "/msi/token") => return azure_machine(request, header("x-identity-header") == "app-service"),
+            (_, path) if path == "/" || path.starts_with("/computeMetadata/v1/") => {
+                return google_machine(path, header("metadata-flavor") == "Google");
+            }
+            ("sts.googleapis.com", "/v1/token") => return google_exchange(request),
+            ("iamcredentials.googleapis.com", path) => return self.google_impersonate(request, path),
+            _ => {}
+        }
         match host.as_str() {
             "login.microsoftonline.com" => self.entra(request),
             "latchwork-test.vault.azure.net" => self.vault(request, &host),
@@ -224,7 +293,8 @@ impl State {
                 .collect();
         let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
         let asserted = || self.certificates.iter().any(|der| assertion_is_good(der, field("client_assertion"), &base));
-        let known = field("client_secret") == CLIENT_SECRET || asserted();
+        let federated = || field("client_assertion") == FEDERATED && field("client_assertion_type") == JWT_BEARER;
+        let known = field("client_secret") == CLIENT_SECRET || federated() || asserted();
         let scope = field("scope").split(' ').any(|scope| scope == "https://vault.azure.net/.default");
         if field("client_id") != CLIENT || field("grant_type") != "client_credentials" || !known || !scope {
             let description = "AADSTS7000215: Invalid client secret provided.";
@@ -287,7 +357,15 @@ impl State {
         let Some(token) = request.header("authorization").and_then(|text| text.strip_prefix("Bearer ")) else {
             return false;
         };
-        token == GOOGLE_TOKEN || signed_by(&self.service_account, token)
+        // The federated one comes first in the exchange and opens the key where nobody is impersonated.
+        token == GOOGLE_TOKEN || token == GOOGLE_FEDERATED_TOKEN || signed_by(&self.service_account, token)
+    }
+
+    fn google_impersonate(&self, request: &Request, path: &str) -> Reply {
+        if path != IMPERSONATED || !self.is_google_caller(request) {
+            return reply(403, &json!({"error": {"code": 403, "status": "PERMISSION_DENIED"}}));
+        }
+        reply(200, &json!({"accessToken": GOOGLE_TOKEN, "expireTime": "2099-01-01T00:00:00Z"}))
     }
 
     fn google_token(&self, request: &Request) -> Reply {
@@ -390,6 +468,67 @@ fn related_parts(kind: &str, body: &[u8]) -> Option<(String, String, Vec<u8>)> {
     Some((described["name"].as_str()?.to_owned(), kind?.1.to_owned(), content.as_bytes().to_vec()))
 }
 
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+fn query(text: &str) -> HashMap<String, String> {
+    reqwest::Url::parse(&format!("http://x/?{text}")).expect("form").query_pairs().into_owned().collect()
+}
+
+/// Azure's token service of a virtual machine, or of an application with a secret header.
+fn azure_machine(request: &Request, allowed: bool) -> Reply {
+    let resource = query(&request.query).remove("resource").unwrap_or_default();
+    if !allowed || resource.trim_end_matches('/') != "https://vault.azure.net" {
+        return reply(
+            400,
+            &json!({"error": "invalid_request", "error_description": "Required metadata header not specified"}),
+        );
+    }
+    reply(
+        200,
+        &json!({"access_token": AZURE_TOKEN, "client_id": CLIENT, "expires_in": "86400", "expires_on": "4070908800",
+            "not_before": "1700000000", "resource": resource, "token_type": "Bearer"}),
+    )
+}
+
+/// Google's metadata server.
+fn google_machine(path: &str, asked: bool) -> Reply {
+    let answer = |kind: &str, text: String| {
+        Reply::new(200, text).with_header("Metadata-Flavor", "Google").with_header("Content-Type", kind)
+    };
+    let text = |text: &str| answer("application/text", text.to_owned());
+    let json = |value: Value| answer("application/json", value.to_string());
+    let account = "/computeMetadata/v1/instance/service-accounts/default";
+    match path.trim_end_matches('/') {
+        "" => text("computeMetadata/"),
+        _ if !asked => Reply::new(403, "Missing Metadata-Flavor:Google header."),
+        "/computeMetadata/v1/project/project-id" => text("test"),
+        "/computeMetadata/v1/universe/universe-domain" => text("googleapis.com"),
+        path if path == account => {
+            json(json!({"aliases": ["default"], "email": "sops@test.iam.gserviceaccount.com", "scopes": []}))
+        }
+        path if path == format!("{account}/email") => text("sops@test.iam.gserviceaccount.com"),
+        path if path == format!("{account}/token") => {
+            json(json!({"access_token": GOOGLE_TOKEN, "expires_in": 3599, "token_type": "Bearer"}))
+        }
+        _ => Reply::new(404, ""),
+    }
+}
+
+/// A pod's token for one of Google's.
+fn google_exchange(request: &Request) -> Reply {
+    let form = query(&String::from_utf8_lossy(&request.body));
+    let is = |name: &str, value: &str| form.get(name).is_some_and(|found| found == value);
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    if !is("grant_type", exchange) || !is("subject_token", FEDERATED) || !is("audience", POOL) {
+        return reply(400, &json!({"error": "invalid_grant", "error_description": "the token is not known"}));
+    }
+    reply(
+        200,
+        &json!({"access_token": GOOGLE_FEDERATED_TOKEN, "expires_in": 3599, "token_type": "Bearer",
+            "issued_token_type": "urn:ietf:params:oauth:token-type:access_token"}),
+    )
+}
+
 /// The three parts of a statement: what is signed, its claims, the signature.
 fn statement(token: &str) -> Option<(&str, Value, Vec<u8>)> {
     let (signed, signature) = token.rsplit_once('.')?;
@@ -409,11 +548,14 @@ fn assertion_is_good(certificate: &[u8], token: &str, base: &str) -> bool {
     let Some((signed, claims, signature)) = statement(token) else { return false };
     let header = signed.split_once('.').and_then(|(header, _)| URL_SAFE_NO_PAD.decode(header).ok()).unwrap_or_default();
     let header: Value = serde_json::from_slice(&header).unwrap_or_default();
+    // The standard says base64url; Go's library, and so the directory, knows the other base64 as well.
+    let (digest, thumbprint) =
+        (Sha256::digest(certificate), header["x5t#S256"].as_str().unwrap_or_default().to_owned());
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
     let key = <RsaPublicKey as rsa::pkcs8::DecodePublicKey>::from_public_key_der(parsed.public_key().raw);
     let (Ok(key), Ok(signature)) = (key, rsa::pss::Signature::try_from(signature.as_slice())) else { return false };
     header["alg"] == "PS256"
-        && header["x5t#S256"] == URL_SAFE_NO_PAD.encode(Sha256::digest(certificate))
+        && [URL_SAFE_NO_PAD.encode(digest), STANDARD.encode(digest)].contains(&thumbprint)
         && claims["aud"] == format!("{base}/oauth2/v2.0/token")
         && claims["iss"] == CLIENT
         && claims["sub"] == CLIENT
