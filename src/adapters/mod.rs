@@ -1,5 +1,7 @@
 //! The only code that touches the world. Adapters do not import each other.
 
+#[cfg(feature = "cli")]
+pub mod asking;
 pub mod atomic;
 pub mod files;
 #[cfg(feature = "git")]

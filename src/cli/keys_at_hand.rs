@@ -1,15 +1,18 @@
 //! The keys that a command finds: flags, environment, a key directory.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
+use crate::adapters::asking::Terminal;
 use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::Explain as _;
 use crate::pure::format::Format;
 use crate::pure::keys::Identities;
+use crate::pure::keys::age::Outside;
 use crate::pure::limits;
 use crate::pure::sealed::backup;
 use crate::pure::sealed::{SealingKey, SealingKeys};
@@ -47,8 +50,8 @@ impl KeysAtHand {
     pub fn collect(args: &KeyArgs, paths: &[PathBuf]) -> anyhow::Result<Self> {
         let mut found = Self { identities: Identities::new(), sealing: SealingKeys::new() };
         if let Some(text) = std::env::var_os("SOPS_AGE_KEY").filter(|text| !text.is_empty()) {
-            let Some(text) = text.to_str() else { bail!("SOPS_AGE_KEY is not text") };
-            found.identities.extend(parse_identities(text, "SOPS_AGE_KEY")?);
+            let text = Zeroizing::new(text.into_encoded_bytes());
+            found.identities.extend(parse_identities(&text, "SOPS_AGE_KEY")?);
         }
         let from_environment = std::env::var_os("SOPS_AGE_KEY_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
         for path in from_environment.iter().chain(&args.identity) {
@@ -152,13 +155,12 @@ pub(super) fn sealing_keys(paths: &[PathBuf]) -> anyhow::Result<SealingKeys> {
 
 /// The identities of one file.
 pub fn identity_file(path: &Path) -> anyhow::Result<Identities> {
-    let text = read(path)?;
-    let text = std::str::from_utf8(&text).with_context(|| format!("{} is not text", path.display()))?;
-    parse_identities(text, &path.display().to_string())
+    parse_identities(&read(path)?, &path.display().to_string())
 }
 
-fn parse_identities(text: &str, source: &str) -> anyhow::Result<Identities> {
-    Identities::parse(text, source).map_err(|error| anyhow::anyhow!(error.line()))
+fn parse_identities(bytes: &[u8], source: &str) -> anyhow::Result<Identities> {
+    let terminal: Arc<dyn Outside> = Arc::new(Terminal);
+    Identities::parse_asking(bytes, source, &terminal).map_err(|error| anyhow::anyhow!(error.line()))
 }
 
 /// The nearest key directory of each path.

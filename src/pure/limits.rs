@@ -23,6 +23,10 @@ pub const RECIPIENTS_PER_FILE: usize = 1_000;
 /// message names may cost a private-key operation.
 pub const PGP_MESSAGE_BYTES: usize = 16 * 1024;
 
+/// Most work that the passphrase of an identity file may cost, as an exponent of two: what age's own program takes. 22 is
+/// 4 GiB of memory and half a minute; files are made with 18.
+pub const SCRYPT_WORK_FACTOR: u8 = 22;
+
 /// Largest sum of values of one Secret; the API server's own limit (`MaxSecretSize`).
 pub const SECRET_BYTES: usize = 1024 * 1024;
 

@@ -1,5 +1,6 @@
 //! Tests of the command line against the tools that it answers for.
 
+mod asking;
 mod check;
 mod flags;
 mod git;

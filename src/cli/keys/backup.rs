@@ -9,6 +9,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::ring::{ClusterArgs, Ring};
+use crate::adapters::asking;
 use crate::adapters::atomic;
 use crate::cli::complain;
 use crate::pure::error::Explain as _;
@@ -54,7 +55,7 @@ impl BackupArgs {
                  away from the cluster"
             );
         }
-        texts.iter().map(|text| Ok(Recipient::parse(text)?)).collect()
+        texts.iter().map(|text| Ok(asking::recipient(text)?)).collect()
     }
 }
 

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::adapters::asking::{self, Terminal};
 use crate::adapters::kms::Gpg;
 use crate::pure::error::Explain as _;
-use crate::pure::keys::age::Identities;
+use crate::pure::keys::age::{Identities, Outside};
 use crate::pure::keys::{KeyError, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
 
@@ -61,7 +62,11 @@ impl LocalKeys for Keyring {
         }
         match key {
             KeyRef::Pgp { .. } => self.gpg().wrap(key, secret),
-            _ => LocalKeys::wrap(&Identities::new(), key, secret),
+            KeyRef::Age { recipient } => {
+                let wrapped = asking::recipient(recipient).and_then(|recipient| recipient.wrap(secret));
+                Some(wrapped.map_err(|error| KeyError::Local { message: error.to_string() }))
+            }
+            _ => None,
         }
     }
 }
@@ -108,11 +113,13 @@ impl AgeKeys {
     }
 
     fn add(&mut self, text: Plaintext, source: &str) {
-        let Some(text) = text.expose_str() else {
-            self.problems.push(format!("{source}: not text"));
-            return;
+        let terminal: Arc<dyn Outside> = Arc::new(Terminal);
+        let parsed = match text.expose_str() {
+            // As in SOPS: a command that gives a locked key could give an open one.
+            Some(text) if source == "SOPS_AGE_SSH_PRIVATE_KEY_CMD" => Identities::parse(text, source),
+            _ => Identities::parse_asking(text.expose(), source, &terminal),
         };
-        match Identities::parse(text, source) {
+        match parsed {
             Ok(more) => self.identities.extend(more),
             Err(error) => self.problems.push(error.line()),
         }

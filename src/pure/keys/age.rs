@@ -1,12 +1,16 @@
-//! age recipients and identities: X25519, post-quantum and ssh (ed25519, RSA), both directions.
+//! age recipients and identities: X25519, post-quantum and ssh (ed25519, RSA), both directions. Passphrases and plugins are
+//! for the caller to answer ([`Outside`]).
 
 use std::io::{Read as _, Write as _};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ::age::armor::{ArmoredReader, ArmoredWriter, Format};
 use ::age::{Decryptor, Encryptor, ssh, x25519};
 use zeroize::Zeroizing;
 
+pub use super::age_locked::{BoxedIdentity, Outside, told};
+use super::age_locked::{Locked, is_age_file, reason};
 use super::{KeyError, KeyRef, LocalKeys, Unwrapped, WRAPPED_BYTES, Wrapped, WrappedKey, age_pq};
 use crate::pure::error::{Explain, Retry};
 use crate::pure::secret::Plaintext;
@@ -48,7 +52,11 @@ impl Explain for IdentityError {
                     .into()
             }
             Self::Plugin { .. } => "give a native identity".into(),
-            Self::UnsupportedSsh { .. } => "use an ed25519 key, or RSA of at least 2048 bits".into(),
+            Self::UnsupportedSsh { .. } => {
+                "use an ed25519 key, or RSA of at least 2048 bits; `ssh-keygen -o -p` turns an old PEM file with a \
+                 passphrase into a new one"
+                    .into()
+            }
         }
     }
 }
@@ -56,7 +64,9 @@ impl Explain for IdentityError {
 struct Known {
     /// The recipient that this identity opens, where it can be told.
     public: Option<String>,
-    identity: Box<dyn ::age::Identity + Send + Sync>,
+    identity: BoxedIdentity,
+    /// Whether somebody may be asked for something. Such a one is tried after the others.
+    asks: bool,
 }
 
 /// Private keys at hand. No `Debug`.
@@ -78,13 +88,33 @@ impl Identities {
     /// # Errors
     /// Nothing usable in the text, or a line that is no identity.
     pub fn parse(text: &str, source_name: &str) -> Result<Self, IdentityError> {
+        Self::read(text.as_bytes(), source_name, None)
+    }
+
+    /// Like [`Self::parse`], and takes what needs somebody to ask as well: identity files and ssh keys with a passphrase,
+    /// and `AGE-PLUGIN-…`. Nobody is asked before a file is met that only such an identity may open, and nobody twice.
+    ///
+    /// # Errors
+    /// Nothing usable in the text, or a line that is no identity.
+    pub fn parse_asking(bytes: &[u8], source_name: &str, outside: &Arc<dyn Outside>) -> Result<Self, IdentityError> {
+        Self::read(bytes, source_name, Some(outside))
+    }
+
+    fn read(bytes: &[u8], source_name: &str, outside: Option<&Arc<dyn Outside>>) -> Result<Self, IdentityError> {
+        if is_age_file(bytes) {
+            let Some(outside) = outside else {
+                return Err(IdentityError::Passphrase { source_name: source_name.to_owned() });
+            };
+            let identity = Box::new(Locked::file(bytes, source_name, Arc::clone(outside)));
+            return Ok(Self { known: vec![Known { public: None, identity, asks: true }] });
+        }
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return Err(IdentityError::Invalid { source_name: source_name.to_owned(), line: 1 });
+        };
         let trimmed = text.trim_start();
         let source_name = || source_name.to_owned();
-        if trimmed.starts_with("age-encryption.org/") || trimmed.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") {
-            return Err(IdentityError::Passphrase { source_name: source_name() });
-        }
         if trimmed.starts_with("-----BEGIN ") {
-            return Self::parse_ssh(trimmed, source_name());
+            return Self::parse_ssh(trimmed, source_name(), outside);
         }
         let mut known = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -93,7 +123,7 @@ impl Identities {
                 continue;
             }
             for word in line.split_whitespace() {
-                known.push(parse_word(word, index + 1, source_name())?);
+                known.push(parse_word(word, index + 1, source_name(), outside)?);
             }
         }
         if known.is_empty() {
@@ -102,16 +132,39 @@ impl Identities {
         Ok(Self { known })
     }
 
-    fn parse_ssh(text: &str, source_name: String) -> Result<Self, IdentityError> {
+    fn parse_ssh(text: &str, source_name: String, outside: Option<&Arc<dyn Outside>>) -> Result<Self, IdentityError> {
         let identity = ssh::Identity::from_buffer(text.as_bytes(), None)
             .map_err(|_| IdentityError::Invalid { source_name: source_name.clone(), line: 1 })?;
-        match &identity {
-            ssh::Identity::Encrypted(_) => return Err(IdentityError::Passphrase { source_name }),
-            ssh::Identity::Unsupported(_) => return Err(IdentityError::UnsupportedSsh { source_name }),
-            ssh::Identity::Unencrypted(_) => {}
-        }
         let public = ssh::Recipient::try_from(identity.clone()).ok().map(|recipient| recipient.to_string());
-        Ok(Self { known: vec![Known { public, identity: Box::new(identity) }] })
+        let (identity, asks): (BoxedIdentity, bool) = match (identity, outside) {
+            (ssh::Identity::Encrypted(key), Some(outside)) => {
+                (Box::new(Locked::ssh(key, public.as_deref(), &source_name, Arc::clone(outside))), true)
+            }
+            (ssh::Identity::Encrypted(_), None) => return Err(IdentityError::Passphrase { source_name }),
+            (ssh::Identity::Unsupported(_), _) => return Err(IdentityError::UnsupportedSsh { source_name }),
+            (identity @ ssh::Identity::Unencrypted(_), _) => (Box::new(identity), false),
+        };
+        Ok(Self { known: vec![Known { public, identity, asks }] })
+    }
+
+    /// All of them, for one identity that stands for many.
+    pub(super) fn into_all(self) -> Vec<BoxedIdentity> {
+        self.known.into_iter().map(|known| known.identity).collect()
+    }
+
+    /// In the order in which they are tried: that of `recipient`, then those that ask nobody.
+    fn ordered(&self, recipient: &str) -> impl Iterator<Item = &dyn ::age::Identity> {
+        let mut ordered: Vec<&Known> = self.known.iter().collect();
+        ordered.sort_by_key(|known| (known.public.as_deref() != Some(recipient), known.asks));
+        ordered.into_iter().map(|known| &*known.identity as &dyn ::age::Identity)
+    }
+
+    fn refusal(&self, error: &::age::DecryptError) -> KeyError {
+        match (error, reason(error)) {
+            (::age::DecryptError::NoMatchingKeys, _) => KeyError::NoMatch { tried: self.known.len() },
+            (_, Some(message)) => KeyError::Local { message },
+            _ => KeyError::Damaged,
+        }
     }
 
     /// Adds all of `more`.
@@ -143,12 +196,7 @@ impl Identities {
             return Err(KeyError::Damaged);
         }
         let decryptor = Decryptor::new_buffered(ArmoredReader::new(file)).map_err(|_| KeyError::Damaged)?;
-        let mut stream =
-            match decryptor.decrypt(self.known.iter().map(|known| &*known.identity as &dyn ::age::Identity)) {
-                Ok(stream) => stream,
-                Err(::age::DecryptError::NoMatchingKeys) => return Err(KeyError::NoMatch { tried: self.known.len() }),
-                Err(_) => return Err(KeyError::Damaged),
-            };
+        let mut stream = decryptor.decrypt(self.ordered("")).map_err(|error| self.refusal(&error))?;
         // What was encrypted is never longer than its file, so this does not grow and leaves no copy behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(file.len()));
         stream.read_to_end(&mut bytes).map_err(|_| KeyError::Damaged)?;
@@ -161,17 +209,11 @@ impl Identities {
             return Err(KeyError::NoIdentity);
         }
         let recipient = comparable(recipient);
-        let (first, rest): (Vec<&Known>, Vec<&Known>) =
-            self.known.iter().partition(|known| known.public.as_deref() == Some(recipient.as_str()));
-        let ordered = first.into_iter().chain(rest).map(|known| &*known.identity as &dyn ::age::Identity);
         // The reader of the armour refuses blanks before it, which Go accepts.
         let reader = ArmoredReader::new(enc.trim().as_bytes());
         let decryptor = Decryptor::new_buffered(reader).map_err(|_| KeyError::Damaged)?;
-        let mut stream = match decryptor.decrypt(ordered) {
-            Ok(stream) => stream.take(WRAPPED_BYTES + 1),
-            Err(::age::DecryptError::NoMatchingKeys) => return Err(KeyError::NoMatch { tried: self.known.len() }),
-            Err(_) => return Err(KeyError::Damaged),
-        };
+        let stream = decryptor.decrypt(self.ordered(&recipient)).map_err(|error| self.refusal(&error))?;
+        let mut stream = stream.take(WRAPPED_BYTES + 1);
         let mut bytes = Zeroizing::new(Vec::with_capacity(64));
         stream.read_to_end(&mut bytes).map_err(|_| KeyError::Damaged)?;
         if bytes.len() as u64 > WRAPPED_BYTES {
@@ -194,17 +236,24 @@ impl LocalKeys for Identities {
     }
 }
 
-fn parse_word(word: &str, line: usize, source_name: String) -> Result<Known, IdentityError> {
+fn parse_word(
+    word: &str,
+    line: usize,
+    source_name: String,
+    outside: Option<&Arc<dyn Outside>>,
+) -> Result<Known, IdentityError> {
     // Before the library, which would take it for a plugin's.
     if word.starts_with("AGE-SECRET-KEY-PQ-") {
         let identity = age_pq::Identity::parse(word).ok_or(IdentityError::Invalid { source_name, line })?;
-        return Ok(Known { public: None, identity: Box::new(identity) });
+        return Ok(Known { public: None, identity: Box::new(identity), asks: false });
     }
     if word.starts_with("AGE-PLUGIN-") {
-        return Err(IdentityError::Plugin { source_name, line });
+        let Some(outside) = outside else { return Err(IdentityError::Plugin { source_name, line }) };
+        let identity = outside.plugin(word).map_err(|_| IdentityError::Invalid { source_name, line })?;
+        return Ok(Known { public: None, identity, asks: true });
     }
     let identity = x25519::Identity::from_str(word).map_err(|_| IdentityError::Invalid { source_name, line })?;
-    Ok(Known { public: Some(identity.to_public().to_string()), identity: Box::new(identity) })
+    Ok(Known { public: Some(identity.to_public().to_string()), identity: Box::new(identity), asks: false })
 }
 
 /// Recipient text without the comment of an ssh key.
@@ -225,8 +274,8 @@ pub enum RecipientError {
     Invalid { text: String },
     #[error("\"{text}\": recipients of plugins cannot be used here")]
     Plugin { text: String },
-    #[error("\"{text}\": encryption to it failed")]
-    Wrap { text: String },
+    #[error("\"{text}\": encryption to it failed: {what}")]
+    Wrap { text: String, what: String },
 }
 
 /// A public key that a data key can be wrapped to.
@@ -257,11 +306,13 @@ impl Recipient {
     /// Wraps a data key or share as SOPS stores it: an armoured age file with a final line break. The age library draws
     /// the file key and nonce itself.
     pub fn wrap(&self, secret: &Plaintext) -> Result<String, RecipientError> {
-        self.encrypt(secret.expose()).ok_or_else(|| RecipientError::Wrap { text: self.text.clone() })
+        armoured(std::iter::once(&*self.key as &dyn ::age::Recipient), secret.expose())
+            .map_err(|what| RecipientError::Wrap { text: self.text.clone(), what })
     }
 
-    fn encrypt(&self, secret: &[u8]) -> Option<String> {
-        armoured(std::iter::once(&*self.key as &dyn ::age::Recipient), secret)
+    /// A recipient of a kind that the caller knows: a plugin's.
+    pub fn new(text: &str, key: Box<dyn ::age::Recipient + Send + Sync>) -> Self {
+        Self { text: text.to_owned(), key }
     }
 
     /// The text that it was read from.
@@ -277,18 +328,22 @@ impl Recipient {
 pub fn seal(recipients: &[Recipient], content: &Plaintext) -> Result<String, RecipientError> {
     let keys = recipients.iter().map(|recipient| &*recipient.key as &dyn ::age::Recipient);
     let all = || recipients.iter().map(Recipient::text).collect::<Vec<_>>().join(", ");
-    armoured(keys, content.expose()).ok_or_else(|| RecipientError::Wrap { text: all() })
+    armoured(keys, content.expose()).map_err(|what| RecipientError::Wrap { text: all(), what })
 }
 
-fn armoured<'a>(recipients: impl Iterator<Item = &'a dyn ::age::Recipient>, secret: &[u8]) -> Option<String> {
-    let encryptor = Encryptor::with_recipients(recipients).ok()?;
+fn armoured<'a>(recipients: impl Iterator<Item = &'a dyn ::age::Recipient>, secret: &[u8]) -> Result<String, String> {
+    let encryptor = Encryptor::with_recipients(recipients).map_err(|error| error.to_string())?;
     let mut out = Vec::new();
-    let armour = ArmoredWriter::wrap_output(&mut out, Format::AsciiArmor).ok()?;
-    let mut writer = encryptor.wrap_output(armour).ok()?;
-    writer.write_all(secret).ok()?;
-    writer.finish().ok()?.finish().ok()?;
-    let text = String::from_utf8(out).ok()?.replace("\r\n", "\n");
-    Some(if text.ends_with('\n') { text } else { text + "\n" })
+    let write = || -> std::io::Result<()> {
+        let armour = ArmoredWriter::wrap_output(&mut out, Format::AsciiArmor)?;
+        let mut writer = encryptor.wrap_output(armour)?;
+        writer.write_all(secret)?;
+        writer.finish()?.finish()?;
+        Ok(())
+    };
+    write().map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&out).replace("\r\n", "\n");
+    Ok(if text.ends_with('\n') { text } else { text + "\n" })
 }
 
 #[cfg(test)]

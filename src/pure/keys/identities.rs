@@ -1,6 +1,8 @@
 //! Private keys of every kind that opens in this process, from text.
 
-use super::age::{self, IdentityError};
+use std::sync::Arc;
+
+use super::age::{self, IdentityError, Outside};
 use super::{KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey, pgp};
 use crate::pure::secret::Plaintext;
 
@@ -27,6 +29,18 @@ impl Identities {
         } else {
             Self { age: age::Identities::parse(text, source_name)?, ..Self::default() }
         })
+    }
+
+    /// Like [`Self::parse`], and takes what needs somebody to ask as well: age identity files and ssh keys with a
+    /// passphrase, identities of plugins.
+    ///
+    /// # Errors
+    /// Nothing usable in the text.
+    pub fn parse_asking(bytes: &[u8], source_name: &str, outside: &Arc<dyn Outside>) -> Result<Self, IdentityError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if text.contains(pgp::ARMOUR) => Self::parse(text, source_name),
+            _ => Ok(Self { age: age::Identities::parse_asking(bytes, source_name, outside)?, ..Self::default() }),
+        }
     }
 
     /// Adds all of `more`.

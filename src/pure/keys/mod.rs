@@ -1,6 +1,7 @@
 //! Keys that wrap a SOPS data key: what a file says about each, and the kinds that are opened in process.
 
 pub mod age;
+mod age_locked;
 mod age_pq;
 pub mod allow;
 mod identities;

@@ -75,7 +75,7 @@ kube_stamp="-X k8s.io/component-base/version.gitVersion=$kube_version -X k8s.io/
 
 packages() {
 	case $1 in
-	age) echo filippo.io/age/cmd/age filippo.io/age/cmd/age-keygen ;;
+	age) echo filippo.io/age/cmd/age filippo.io/age/cmd/age-keygen ./age-plugin-rig ;;
 	sops-3.7.3) echo go.mozilla.org/sops/v3/cmd/sops ;;
 	sops | sops-*) echo github.com/getsops/sops/v3/cmd/sops ;;
 	sealed) echo github.com/bitnami/sealed-secrets/cmd/controller github.com/bitnami/sealed-secrets/cmd/kubeseal ;;
