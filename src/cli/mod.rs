@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::adapters::process;
 
@@ -88,8 +88,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     // Two TLS users in the graph take whichever provider is installed: name ours before anything connects. An error
     // means that one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let arguments = with_personality(arguments);
-    let cli = match Cli::try_parse_from(arguments) {
+    let (command, arguments) = with_personality(arguments);
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -119,12 +120,17 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     })
 }
 
-fn with_personality(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let program = arguments.first().map(|name| Path::new(name).file_stem().unwrap_or_default().to_owned());
-    if let Some(verb) = program.and_then(|name| personality(&name.to_string_lossy())) {
-        arguments.insert(1, verb.into());
+/// The name of a program that is a verb stands for the verb, in usage lines too.
+fn with_personality(mut arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
+    let name = arguments.first().map(|name| Path::new(name).file_stem().unwrap_or_default().to_string_lossy());
+    let verb = name.and_then(|name| personality(&name));
+    match (verb, arguments.first_mut()) {
+        (Some(verb), Some(first)) => {
+            *first = verb.into();
+            (Cli::command().no_binary_name(true), arguments)
+        }
+        _ => (Cli::command(), arguments),
     }
-    arguments
 }
 
 /// One line on standard error. The line must hold no secret.

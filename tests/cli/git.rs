@@ -221,6 +221,13 @@ fn recipients_and_rotations_merge() {
     assert!(merged.status.success(), "{}{}", merged.stdout, merged.stderr);
     let text = repository.read("s.yaml");
     assert!(text.contains(&known[1]) && !text.contains(&known[0]), "{text}");
+    let news = format!("new recipients {}; without {}; a new data key", known[1], known[0]);
+    let said: Vec<&str> = merged.stderr.lines().filter(|line| line.contains("taken over from")).collect();
+    assert!(
+        matches!(said.as_slice(), [line] if line.contains("s.yaml: ") && line.ends_with(&news)),
+        "{}",
+        merged.stderr
+    );
     let value = |index: &str| repository.sops_ok(&["decrypt", "--extract", index, "s.yaml"]);
     assert_eq!([value(a), value(b)], ["of ours", "of theirs"]);
 
@@ -241,6 +248,7 @@ fn recipients_and_rotations_merge() {
     assert!(merged.status.success(), "{}{}", merged.stdout, merged.stderr);
     let text = repository.read("s.yaml");
     assert!(known.iter().all(|key| text.contains(key)), "{text}");
+    assert!(merged.stderr.contains(&format!("new recipients {}\n", known[2])), "{}", merged.stderr);
     assert_eq!(repository.sops_ok(&["decrypt", "--extract", a, "s.yaml"]), "of theirs");
 }
 

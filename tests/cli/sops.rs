@@ -581,3 +581,14 @@ fn a_rule_without_keys_is_an_empty_group() {
         assert_eq!(said[0], said[1], "{file}");
     }
 }
+
+#[test]
+fn an_empty_path_of_extract_is_the_whole_file_and_usage_lines_name_the_program_once() {
+    let file = text(&vectors().join("default/yaml/encrypted.yaml"));
+    for (label, program) in BOTH {
+        let whole = run_ok(program(&["decrypt", &file]), b"");
+        assert_eq!(run_ok(program(&["decrypt", "--extract", "", &file]), b""), whole, "{label}");
+        let help = run_ok(program(&["groups", "--help"]), b"");
+        assert!(help.contains("sops groups") && !help.contains("sops sops"), "{label}: {help}");
+    }
+}

@@ -12,13 +12,13 @@ use crate::adapters::{atomic, files};
 use crate::cli::complain;
 use crate::cli::data_keys::FlagsFirst;
 use crate::cli::sops::files as sops_files;
-use crate::pure::error::Explain as _;
+use crate::pure::error::{Explain as _, one_line};
 use crate::pure::format::merge::{self, Labels, conflict_text};
 use crate::pure::format::{self, Format};
 use crate::pure::keys::{DataKey, KeyRef};
 use crate::pure::sealed::rekey;
 use crate::pure::secret::Plaintext;
-use crate::pure::sops::{self, Document, MacPolicy, MergedFile, Unlock as _};
+use crate::pure::sops::{self, Document, KeyNews, MacPolicy, MergedFile, Unlock as _};
 
 /// Exit status that tells Git of a conflict. Above 127 would mean that there is no result at all.
 const CONFLICT: u8 = 1;
@@ -79,6 +79,9 @@ pub fn run(args: &MergeDriverArgs) -> anyhow::Result<ExitCode> {
         Ok(Some(merged)) => {
             atomic::replace(&args.ours, merged.bytes.expose())
                 .with_context(|| format!("{}: the result cannot be written", args.path))?;
+            if let Some(news) = told(&merged.news) {
+                complain(&format!("latchwork merge-driver: {}: taken over from {}: {news}", args.path, labels.theirs));
+            }
             for name in &merged.conflicts {
                 complain(&format!("CONFLICT (entry): {}: both sides changed {name}", args.path));
             }
@@ -93,6 +96,21 @@ pub fn run(args: &MergeDriverArgs) -> anyhow::Result<ExitCode> {
             by_lines(args, labels)
         }
     }
+}
+
+/// The line for a person; `None` when our keys stay as they were.
+fn told(news: &KeyNews) -> Option<String> {
+    let mut parts = vec![];
+    if !news.added.is_empty() {
+        parts.push(format!("new recipients {}", news.added.join(", ")));
+    }
+    if !news.removed.is_empty() {
+        parts.push(format!("without {}", news.removed.join(", ")));
+    }
+    if news.rotated {
+        parts.push("a new data key".to_owned());
+    }
+    (!parts.is_empty()).then(|| one_line(&parts.join("; ")))
 }
 
 fn versions(args: &MergeDriverArgs) -> Result<Versions, String> {
@@ -168,6 +186,7 @@ fn sealed_file(args: &MergeDriverArgs, versions: &Versions, labels: Labels<'_>) 
             None => merged.ours,
         },
         conflicts: merged.conflicts,
+        news: KeyNews::default(),
     }))
 }
 

@@ -35,7 +35,8 @@ pub fn decrypt(args: &DecryptArgs, run: &Run<'_>) -> Outcome {
     };
     let document = keys::parse(&input, source)?;
     let opened = run.open(&document, &input.name, args.ignore_mac)?;
-    let plain = match &args.extract {
+    // An empty path is no path.
+    let plain = match args.extract.as_ref().filter(|path| !path.is_empty()) {
         Some(path) => extract(&opened, path, target, run)?,
         None => opened.emit_with(target, indent(run)).map_err(|error| Failure::of(&input.name, &error))?,
     };

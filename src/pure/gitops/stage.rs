@@ -20,6 +20,9 @@ use crate::pure::sealed::{Hints, SealingKeys, unseal};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, PartKind, SopsError, Unlock};
 
+/// How a value that SOPS encrypted begins.
+const MARK: &[u8] = b"ENC[AES256_GCM,data:";
+
 /// What opens documents, and what the Secrets that come out must keep to.
 pub struct Keys<'a> {
     /// What opens SOPS files.
@@ -154,7 +157,7 @@ impl Stage<'_> {
                 PartKind::Sops => self.sops(part.bytes, first, &mut documents),
                 PartKind::Plain => documents.push(self.plain(part.bytes, first)),
                 PartKind::Invalid(error) => {
-                    let error = self.at_file_lines(&part.bytes, |bytes| format::parse(bytes, self.format).err(), error);
+                    let error = self.at_file_lines(&part.bytes, |bytes| sops::unreadable(bytes, self.format), error);
                     let outcome = Err(error.into());
                     documents.push(Document { number: Some(first), header: Header::default(), outcome });
                 }
@@ -178,6 +181,10 @@ impl Stage<'_> {
         let bytes = self.source.get(span.clone()).unwrap_or_default();
         let tree = match format::parse(bytes, self.format) {
             Ok(tree) => tree,
+            Err(FormatError::NotAMap { .. }) if bytes.windows(MARK.len()).any(|window| window == MARK) => {
+                let outcome = Err(StageError::LostMetadata { entry: "a list or a bare value".into() });
+                return Document { number: Some(number), header: Header::default(), outcome };
+            }
             // A list or a bare value is no object, and nothing of it is to be opened.
             Err(FormatError::NotAMap { .. }) if !self.show.is_some_and(|show| show.json) => {
                 let text = if self.show.is_some() { Text::Source(span) } else { Text::None };

@@ -129,6 +129,29 @@ fn one_bad_document_does_not_stop_the_others_and_names_the_line_of_the_file() {
     assert!((5..=6).contains(&number), "a line of the file, not of the document: {line}");
 }
 
+#[test]
+fn a_merge_that_was_not_finished_is_refused_with_its_line() {
+    let ring = Ring::new();
+    let sealed = example("gitops/sops/database.yaml");
+    let (first, rest) = sealed.split_at(sealed.find("ENC[").expect("ciphertext"));
+    let (value, rest) = rest.split_once('\n').expect("lines");
+    let conflict =
+        |head: &str| format!("{head}<<<<<<< ours\n{first}{value}\n=======\n{first}{value}\n>>>>>>> theirs\n{rest}");
+    for (content, document, line) in [(conflict(""), 1, 1), (conflict("---\na: 1\n---\n"), 2, 4)] {
+        let result = ring.stage("a.yaml", &content, YAML);
+        let failed = &result.documents[document - 1];
+        let Err(error) = &failed.outcome else { panic!("{:?}", shape(&result)) };
+        let said = failure_line("a.yaml", failed, error);
+        let expected =
+            format!("a.yaml: document {document}: InvalidFile: line {line}: not valid yaml: a conflict marker");
+        assert!(said.starts_with(&expected), "{said}");
+        assert_eq!(shape(&result).iter().filter(|word| *word == "InvalidFile").count(), 1);
+    }
+    let list = format!("- {}\n", value.trim_end());
+    assert_eq!(shape(&ring.stage("a.yaml", &list, YAML)), ["MetadataMissing"], "no ciphertext passes for plain text");
+    assert_eq!(shape(&ring.stage("a.yaml", "- a\n", YAML)), ["plain"]);
+}
+
 /// Replaces the first character after `mark` by another one of base64.
 fn tampered(content: &str, mark: &str) -> String {
     let at = content.find(mark).expect("mark") + mark.len();

@@ -128,14 +128,14 @@ mod walk;
 pub use edit::Edit;
 pub use error::{KeyReport, SopsError, Tried, WrapFailure};
 pub use inspect::{Spot, SpotState, inspect, would_encrypt};
-pub use merge::{MergeError, MergedFile, merge};
+pub use merge::{KeyNews, MergeError, MergedFile, merge};
 pub use metadata::Metadata;
 pub use open::{MacPolicy, Opened, open, open_with_key};
 pub use pattern::Pattern;
 pub use recipients::{KeyChange, key_change, same_key};
 pub use seal::{CLAIMED_VERSION, Plan, Random, Wrap, reseal, reseal_to, rewrap, rotate, seal, wrap_local};
 pub use selector::{DEFAULT_UNENCRYPTED_SUFFIX, Selector};
-pub use stream::{Part, PartKind, format_of, parts};
+pub use stream::{Part, PartKind, format_of, parts, unreadable};
 pub use unlock::{DecryptionOrder, DuplicateKind, Unlock, Unlocking, unlock};
 
 use std::fmt;

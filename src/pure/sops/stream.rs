@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::metadata;
+use crate::pure::format::merge::marker_line;
 use crate::pure::format::{self, Branch, Format, FormatError, Item, Scalar, Value, split_documents};
 
 /// A run of documents.
@@ -100,7 +101,24 @@ fn end_of_run(documents: &[(Range<usize>, Seen)], start: usize, mac: &str) -> us
     last + 1 + tail
 }
 
+/// Why a document of a file cannot be read: what [`parts`] says of it, with the lines of `bytes`.
+pub fn unreadable(bytes: &[u8], format: Format) -> Option<FormatError> {
+    let error = match format::parse(bytes, format) {
+        // A marker in front of everything makes the document one text, and the marker is why.
+        Err(error @ FormatError::NotAMap { .. }) if format == Format::Yaml => marker_line(bytes).map(|_| error)?,
+        result => result.err()?,
+    };
+    let what = "a conflict marker of a merge; resolve the conflict";
+    Some(match marker_line(bytes) {
+        Some(line) if format == Format::Yaml => FormatError::Syntax { format, line, what: what.into() },
+        _ => error,
+    })
+}
+
 fn look(bytes: &[u8]) -> Seen {
+    if let Some(error) = unreadable(bytes, Format::Yaml) {
+        return Seen::Invalid(error);
+    }
     let tree = match format::parse(bytes, Format::Yaml) {
         Ok(tree) => tree,
         // A list or a bare value is a document like another; it just cannot be a SOPS file.
@@ -169,6 +187,9 @@ mod tests {
         assert_eq!(shape(&[&m, enc, plain]), "s2 p1", "later documents may have lost their block");
         assert_eq!(shape(&[&m, "a: b: c\n", plain, "- x\n"]), "s1 x1 p1 p1");
         assert_eq!(shape(&[enc]), "p1");
+        let conflict = format!("<<<<<<< ours\n{enc}=======\n{enc}>>>>>>> theirs\n{m}");
+        assert_eq!(shape(&[&conflict]), "x1", "a marker in front of everything is no plain text");
+        assert_eq!(shape(&[plain, &conflict, &m]), "p1 x1 s1");
     }
 
     #[test]

@@ -32,6 +32,31 @@ pub struct MergedFile {
     pub bytes: Plaintext,
     /// Names of the entries that conflict.
     pub conflicts: Vec<String>,
+    /// What became of our keys.
+    pub news: KeyNews,
+}
+
+/// What a merge took over from the other side about who can open the file. Recipients are outside of SOPS' MAC: whoever
+/// merges is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyNews {
+    /// Recipients that ours did not have.
+    pub added: Vec<String>,
+    /// Recipients that only ours had.
+    pub removed: Vec<String>,
+    /// The data key is theirs: they rotated it.
+    pub rotated: bool,
+}
+
+impl KeyNews {
+    /// What differs between our block and the merged one.
+    fn of(ours: &Metadata, merged: &Metadata, rotated: bool) -> Self {
+        let names = |of: &Metadata, other: &Metadata| -> Vec<String> {
+            let there = |key: &WrappedKey| other.keys().any(|known| same_key(&known.key, &key.key));
+            of.keys().filter(|key| !there(key)).map(|key| key.key.to_string()).collect()
+        };
+        Self { added: names(merged, ours), removed: names(ours, merged), rotated }
+    }
 }
 
 /// Merges three opened versions of a file; without a base both sides added it.
@@ -61,21 +86,26 @@ pub fn merge(
     let (side, rest) = if rotated { (theirs, ours) } else { (ours, theirs) };
     let metadata = metadata(base, ours, theirs, (side, rest), now, random, wrap)?;
     if merged.conflicts.is_empty() && merged.ours.same_as(&own) && metadata == *ours.document().metadata() {
-        return Ok(MergedFile { bytes: Plaintext::copy_of(ours.document().bytes()), conflicts: vec![] });
+        return Ok(MergedFile {
+            bytes: Plaintext::copy_of(ours.document().bytes()),
+            conflicts: vec![],
+            news: KeyNews::default(),
+        });
     }
+    let news = KeyNews::of(ours.document().metadata(), &metadata, rotated);
     let sealed = |from: &Opened<'_>, others: &[&Opened<'_>], metadata, text: &Plaintext, random: Random<'_>| {
         let tree = format::parse(text.expose(), format).map_err(SopsError::from)?;
         reseal_as(from, others, metadata, &tree, (tree.format, Indent::default()), now, random)
     };
     let out = sealed(side, &[rest], metadata, &merged.ours, random)?;
-    let Some(alternative) = merged.theirs else { return Ok(MergedFile { bytes: out, conflicts: vec![] }) };
+    let Some(alternative) = merged.theirs else { return Ok(MergedFile { bytes: out, conflicts: vec![], news }) };
     // Sealed from the first, so that only what conflicts differs, and the MAC.
     let document = super::parse(out.expose(), format)?;
     let key = DataKey::new(side.data_key().expose()).ok_or(SopsError::NotVerified)?;
     let opened = open_with_key(&document, key, MacPolicy::Verify)?;
     let alternative = sealed(&opened, &[side, rest], document.metadata().clone(), &alternative, random)?;
     let text = conflict_text(out.expose(), alternative.expose(), labels);
-    Ok(MergedFile { bytes: Plaintext::new(text), conflicts: merged.conflicts })
+    Ok(MergedFile { bytes: Plaintext::new(text), conflicts: merged.conflicts, news })
 }
 
 pub(super) fn same_data_key(left: &Opened<'_>, right: &Opened<'_>) -> bool {
