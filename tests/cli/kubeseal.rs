@@ -291,6 +291,7 @@ fn failures_have_the_same_text_and_status() {
         (&["--cert", &cert], "metadata: {name: db}\nstringData: {a: b}\n"),
         (&["--cert", &cert, "--raw", "--from-file", "a", "--from-file", "b", "--scope", "cluster-wide"], ""),
         (&["--cert", &cert, "-f", "/nonexistent/file"], ""),
+        (&["--cert", "/dev/null"], named),
     ];
     for (arguments, input) in table {
         let [theirs, ours] = BOTH.map(|(_, program)| run(program(arguments), input.as_bytes()));
@@ -306,6 +307,7 @@ fn failures_have_the_same_text_and_status() {
         let [theirs, ours] = BOTH.map(|(_, program)| run(program(arguments), named.as_bytes()));
         assert_eq!(theirs.status.code(), ours.status.code(), "{arguments:?}: {} / {}", theirs.stderr, ours.stderr);
         assert!(ours.stdout.is_empty() && !ours.stderr.is_empty(), "{arguments:?}");
+        assert!(!ours.stderr.contains("kubeseal kubeseal"), "{}", ours.stderr);
     }
 }
 

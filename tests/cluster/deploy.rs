@@ -11,7 +11,8 @@ use crate::rig::{ports, scratch, tools};
 
 const NAMESPACE: &str = "latchwork-system";
 
-fn installed(plane: &ControlPlane) {
+/// `deploy/base`, as a user applies it.
+pub fn installed(plane: &ControlPlane) {
     // The namespace and the CRDs must exist before what stands in them: the second pass finds them.
     let folder = tools::repository().join("deploy/base").display().to_string();
     let arguments = ["apply", "--server-side", "-k", &folder];

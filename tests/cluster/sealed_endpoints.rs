@@ -1,5 +1,6 @@
 //! The HTTP endpoints for SealedSecrets: for everybody, for callers with a right, for nobody.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -14,8 +15,10 @@ use crate::rig;
 use crate::rig::control_plane::{ControlPlane, Options};
 use crate::rig::in_pod::expose;
 use crate::rig::operator::Operator;
+use crate::rig::process::{self, Ran, run};
 use crate::rig::sealed_controller::SealedController;
 
+use super::deploy::installed;
 use super::sealed_drop_in::called;
 
 fn vector(name: &str) -> String {
@@ -270,4 +273,70 @@ subjects: [{kind: ServiceAccount, name: ci, namespace: team}]
         assert_eq!(status, 404);
     }
     assert_eq!(operator.get("/v1/cert.pem").await, Ok((200, vector("keys/current.crt"))));
+}
+
+/// `kubeseal` with the rights of one account of the namespace `shop`.
+fn kubeseal(kubeconfig: &Path, arguments: &[&str], token: Option<&str>) -> Ran {
+    let mut kubeseal = process::command(called("kubeseal"));
+    kubeseal.args(["--controller-namespace", "latchwork-system", "--controller-name", "latchwork"]);
+    kubeseal.args(arguments).env("KUBECONFIG", kubeconfig);
+    kubeseal.envs(token.map(|token| ("LATCHWORK_SEALED_TOKEN", token)));
+    run(kubeseal, object("shop", "db").to_string().as_bytes())
+}
+
+#[tokio::test]
+async fn our_kubeseal_shows_its_token_to_a_controller_that_asks_for_it() {
+    rig::require_sandbox("the service proxy");
+    let plane = ControlPlane::start(Options::default()).await;
+    installed(&plane);
+    let roles = rig::tools::repository().join("deploy/authorised-endpoints.yaml");
+    plane.apply(&std::fs::read_to_string(roles).expect("manifest"));
+    plane.apply(
+        "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: ci, namespace: shop}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: other, namespace: shop}}",
+    );
+    let bind = |namespace: &str, role: &str, account: &str| {
+        let name = format!("seal-{account}");
+        let account = format!("shop:{account}");
+        let arguments = ["-n", namespace, "create", "rolebinding", &name, role, "--serviceaccount", &account];
+        process::run_ok(plane.kubectl(&arguments), b"");
+    };
+    bind("shop", "--clusterrole=latchwork-sealed-endpoints", "ci");
+    bind("latchwork-system", "--role=latchwork-service-proxy", "ci");
+    bind("latchwork-system", "--role=latchwork-service-proxy", "other");
+    plane.apply(&key_secret("latchwork-system"));
+    let arguments = ["--sealed-endpoints", "authorised", "--key-renew-days", "0"];
+    let operator = Operator::start_in_pod(&plane, "latchwork-system", "latchwork", &arguments).await;
+    operator.wait_ready().await;
+    // In the place of the Service stands one for a program that is in no pod.
+    let open =
+        ["label", "namespace", "latchwork-system", "pod-security.kubernetes.io/enforce=privileged", "--overwrite"];
+    process::run_ok(plane.kubectl(&open), b"");
+    process::run_ok(plane.kubectl(&["-n", "latchwork-system", "delete", "service", "latchwork"]), b"");
+    expose(&plane, "latchwork-system", "latchwork", "http", operator.port());
+
+    let ci = plane.service_account_kubeconfig("shop", "ci").await;
+    let valid = kubeseal(&ci, &["--validate"], None);
+    assert!(valid.status.success() && valid.stderr.is_empty(), "{}", valid.stderr);
+    let anew = kubeseal(&ci, &["--re-encrypt"], None);
+    assert!(anew.status.success() && anew.stdout.contains("encryptedData"), "{}", anew.stderr);
+
+    // Without the right it is named, and who lacks it.
+    let other = plane.service_account_kubeconfig("shop", "other").await;
+    let refused = kubeseal(&other, &["--validate"], None);
+    assert_eq!(refused.status.code(), Some(1));
+    let (who, what) = ("system:serviceaccount:shop:other may not create", "sealedsecrets.bitnami.com/verify");
+    assert!(refused.stderr.contains(who) && refused.stderr.contains(what), "{}", refused.stderr);
+
+    // A kubeconfig with a client certificate has no token to show: then it takes one that is good for nothing else.
+    let none = kubeseal(&plane.kubeconfig, &["--validate"], None);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(none.stderr.contains("LATCHWORK_SEALED_TOKEN"), "{}", none.stderr);
+    let token = plane.service_account_token("shop", "ci", &["latchwork.dev"]).await;
+    let given = kubeseal(&plane.kubeconfig, &["--validate"], Some(&token));
+    assert!(given.status.success(), "{}", given.stderr);
+    assert!(!operator.process.output().contains(&token));
 }

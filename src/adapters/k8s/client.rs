@@ -1,11 +1,15 @@
 //! One client, bounded calls, closed errors.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response, header};
+use kube::client::middleware::AuthLayer;
+use kube::client::{Body, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::{Layer as _, ServiceExt as _};
 use zeroize::Zeroizing;
 
 use crate::pure::error::{Explain, Retry, chain, one_line};
@@ -25,6 +29,8 @@ pub const WATCH_SECONDS: u32 = 240;
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
+    /// What puts the credentials on a request: a bearer token or a password, where the connection has one of them.
+    auth: Option<Arc<AuthLayer>>,
     default_namespace: String,
 }
 
@@ -269,13 +275,32 @@ impl Cluster {
         config.connect_timeout = Some(Duration::from_secs(5));
         config.read_timeout = Some(READ_TIMEOUT);
         let default_namespace = config.default_namespace.clone();
-        let client = Client::try_from(config).map_err(|e| ApiError::Config(one_line(&chain(&e))))?;
-        Ok(Self { client, default_namespace })
+        let unusable = |e: kube::Error| ApiError::Config(one_line(&chain(&e)));
+        // Who acts as somebody else must not be known as themselves elsewhere.
+        let shown = config.auth_info.impersonate.is_none();
+        let auth = config.auth_layer().map_err(unusable)?.filter(|_| shown).map(Arc::new);
+        let client = Client::try_from(config).map_err(unusable)?;
+        Ok(Self { client, auth, default_namespace })
     }
 
     /// The bare client, for typed calls about anything but Secrets.
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// The bearer token that this connection shows to the API server, out of a kubeconfig, a file or a plugin; `None` with
+    /// other credentials. For somebody behind the API server's proxy, which takes it off, and who has asked for it.
+    pub async fn bearer(&self) -> Option<Zeroizing<String>> {
+        let mirror = tower::service_fn(|request: Request<Body>| async move {
+            let mut answer = Response::new(());
+            if let Some(shown) = request.headers().get(header::AUTHORIZATION) {
+                answer.headers_mut().insert(header::AUTHORIZATION, shown.clone());
+            }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(answer)
+        });
+        let mirrored = self.auth.as_ref()?.layer(mirror).oneshot(Request::new(Body::empty())).await.ok()?;
+        let shown = mirrored.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+        Some(Zeroizing::new(shown.strip_prefix("Bearer ")?.to_owned()))
     }
 
     /// Namespace of the kubeconfig's context or of the pod.

@@ -5,12 +5,14 @@ use std::path::Path;
 use anyhow::bail;
 use http::{Method, StatusCode};
 use kube::config::Kubeconfig;
+use zeroize::Zeroizing;
 
 use super::args::KubesealArgs;
 use crate::adapters::k8s::service_proxy::{Answer, call, port_name};
 use crate::adapters::k8s::{ApiError, Cluster, Overrides};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::one_line;
+use crate::pure::sealed::TOKEN_HEADER;
 
 /// The controller behind its Service.
 pub(in crate::cli) struct Controller {
@@ -48,7 +50,19 @@ impl Controller {
     }
 
     async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Answer, ApiError> {
-        call(&self.cluster, (&self.namespace, &self.service, &self.port), method, path, body).await
+        let to = (self.namespace.as_str(), self.service.as_str(), self.port.as_str());
+        let answer = call(&self.cluster, to, method.clone(), path, body.clone(), None).await?;
+        if !asks_for_token(&answer) {
+            return Ok(answer);
+        }
+        // The incumbent's controller never asks, and never gets one.
+        let given = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()).map(Zeroizing::new);
+        let token = match given {
+            Some(token) => Some(token),
+            None => self.cluster.bearer().await,
+        };
+        let Some(token) = token else { return Ok(answer) };
+        call(&self.cluster, to, method, path, body, Some((TOKEN_HEADER, &token))).await
     }
 
     /// The certificate as the controller serves it.
@@ -98,12 +112,25 @@ impl Controller {
     }
 }
 
+/// Bearer token for a controller that asks who calls, for those whose kubeconfig has none, or who would rather show one that
+/// is good for nothing else.
+const TOKEN_VARIABLE: &str = "LATCHWORK_SEALED_TOKEN";
+
+/// Whether the controller itself, and not the API server, wants to know who calls.
+fn asks_for_token(answer: &Answer) -> bool {
+    answer.status == StatusCode::UNAUTHORIZED && String::from_utf8_lossy(&answer.body).contains(TOKEN_HEADER)
+}
+
 /// Status and text of a refusal: the API server's message where it is one of its objects.
 fn described(answer: &Answer) -> String {
     let text = String::from_utf8_lossy(&answer.body);
     let status: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let message = status.as_ref().and_then(|status| status.get("message")?.as_str()).unwrap_or(&text);
-    let message = one_line(&crate::pure::error::clip(message, 500));
+    let mut message = one_line(&crate::pure::error::clip(message, 500));
+    if asks_for_token(answer) {
+        message.push_str("; kubeseal sends the token of the kubeconfig, or the one in ");
+        message.push_str(TOKEN_VARIABLE);
+    }
     if message.is_empty() { answer.status.to_string() } else { format!("{message} ({})", answer.status) }
 }
 
@@ -122,5 +149,21 @@ pub(super) fn context_namespace(kubeconfig: Option<&Path>, context: Option<&str>
     match context {
         Some(context) => context.namespace.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
         None => pod().map(|text| text.trim().to_owned()).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_controller_that_names_the_header_gets_a_token() {
+        let answer = |status: StatusCode, text: &str| Answer { status, body: text.into() };
+        let asking = "send it as Authorization (through the API server's service proxy: as X-Latchwork-Authorization)";
+        assert!(asks_for_token(&answer(StatusCode::UNAUTHORIZED, asking)));
+        // The API server itself, an ingress, the incumbent.
+        assert!(!asks_for_token(&answer(StatusCode::UNAUTHORIZED, r#"{"kind":"Status","message":"Unauthorized"}"#)));
+        assert!(!asks_for_token(&answer(StatusCode::FORBIDDEN, asking)));
+        assert!(!asks_for_token(&answer(StatusCode::CONFLICT, "")));
     }
 }

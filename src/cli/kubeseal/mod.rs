@@ -16,7 +16,7 @@ use super::complain;
 use super::pin::{Pinned, UsePin};
 use crate::adapters::k8s::Overrides;
 use crate::pure::crd::sealed_secret::SealedSecret;
-use crate::pure::sealed::keys::Certificate;
+use crate::pure::sealed::keys::{Certificate, KeyError};
 use crate::pure::sealed::seal::{SealRequest, check_expiry, merge, printable, read_secrets, seal_secret};
 use crate::pure::sealed::{Scope, item, manifest};
 use crate::pure::secret::Plaintext;
@@ -145,7 +145,15 @@ impl Kubeseal {
 
     /// The certificate to seal with: the repository's own, where it has pinned one.
     async fn certificate(&self) -> anyhow::Result<Certificate> {
-        let parse = |pem: Vec<u8>| Certificate::parse("--cert", &pem);
+        let parse = |pem: Vec<u8>| {
+            Certificate::parse("--cert", &pem).map_err(|error| match error {
+                // The incumbent's words.
+                KeyError::NoCertificate { .. } => {
+                    anyhow::anyhow!("data does not contain any valid RSA or ECDSA certificates")
+                }
+                other => other.into(),
+            })
+        };
         let how = self.args.pin;
         let here = std::env::current_dir();
         let pinned = match here {
@@ -156,11 +164,11 @@ impl Kubeseal {
             if matches!(how, UsePin::Check | UsePin::Update) {
                 bail!("no certificate is pinned in this repository; `latchwork pin` pins one");
             }
-            return Ok(parse(self.certificate_text().await?)?);
+            return parse(self.certificate_text().await?);
         };
         if how == UsePin::Use && self.args.cert.is_empty() {
             complain(&format!("sealing to {}, pinned in {}", own.fingerprint(), pinned.path.display()));
-            return Ok(parse(own.pem().as_bytes().to_vec())?);
+            return parse(own.pem().as_bytes().to_vec());
         }
         let certificate = parse(self.certificate_text().await?)?;
         if how == UsePin::Update { pinned.update(&certificate) } else { pinned.check(&certificate) }?;

@@ -27,7 +27,7 @@ use crate::pure::sealed::opener::Effort;
 use crate::pure::sealed::rate::{RateLimit, Verdict};
 use crate::pure::sealed::reseal::reseal;
 use crate::pure::sealed::unseal::{OpenedEntries, UnsealOptions, object_key, open_entries};
-use crate::pure::sealed::{Hints, UnsealError, manifest};
+use crate::pure::sealed::{Hints, TOKEN_HEADER, UnsealError, manifest};
 
 const CERT: &str = "/v1/cert.pem";
 
@@ -35,7 +35,7 @@ const CERT: &str = "/v1/cert.pem";
 const AUDIENCE: &str = "latchwork.dev";
 
 /// Where a token may stand. The second one passes the API server's service proxy, which removes the first.
-const TOKEN_HEADERS: [&str; 2] = ["authorization", "x-latchwork-authorization"];
+const TOKEN_HEADERS: [&str; 2] = ["authorization", TOKEN_HEADER];
 
 /// Longest token that is passed on: those with large sets of groups have a few kilobytes.
 const TOKEN_BYTES: usize = 16 * 1024;
@@ -225,10 +225,7 @@ impl Served {
 }
 
 fn unknown(why: &str) -> Response {
-    let text = format!(
-        "{why}; send it as {} (through the API server's service proxy: as {})\n",
-        "Authorization", "X-Latchwork-Authorization"
-    );
+    let text = format!("{why}; send it as Authorization (through the API server's service proxy: as {TOKEN_HEADER})\n");
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], text).into_response()
 }
 

@@ -40,6 +40,10 @@ pub mod unseal;
 #[cfg(test)]
 mod tests;
 
+/// Header in which a caller of the controller's endpoints shows a bearer token: the API server's service proxy, through which
+/// they are called, takes the usual one off. A controller that asks for it names it in its answer 401.
+pub const TOKEN_HEADER: &str = "X-Latchwork-Authorization";
+
 pub use hints::Hints;
 pub use keys::{KeyError, KeyOrder, SealingKey, SealingKeys};
 pub use scope::Scope;
