@@ -93,6 +93,37 @@ async fn opened(plane: &ControlPlane, process: &Proc, name: &str) {
 }
 
 #[tokio::test]
+async fn warnings_go_to_standard_error_and_metrics_name_no_object_when_asked() {
+    rig::require_sandbox("a program in a pod");
+    let plane = ControlPlane::start(Options::default()).await;
+    install_crd(&plane);
+    plane.apply(RBAC);
+    let (port, metrics) = (ports::free(), ports::free());
+    let mut command = in_pod(&plane, NAMESPACE, SERVICE, called("controller")).await;
+    command.args([
+        &format!("--listen-addr={NODE_ADDRESS}:{port}"),
+        &format!("--listen-metrics-addr={NODE_ADDRESS}:{metrics}"),
+    ]);
+    command.args(["--key-size=2048", "--metrics-omit-secret-labels"]);
+    let controller = Proc::spawn("controller", command);
+    controller.wait_for_log("new sealing key", SOON).await;
+    plane.apply(
+        "{apiVersion: bitnami.com/v1alpha1, kind: SealedSecret, metadata: {name: named-nowhere, namespace: default}, \
+         spec: {encryptedData: {a: AQA=}}}",
+    );
+    controller.wait_for_log("no key could decrypt secret (a)", SOON).await;
+    let (out, err) = (controller.stdout(), controller.stderr());
+    assert!(out.contains("new sealing key") && !out.contains("no key could decrypt"), "{out}");
+    assert!(err.contains("no key could decrypt secret (a)") && !err.contains("new sealing key"), "{err}");
+
+    rig::tls::install_provider();
+    let url = format!("http://{NODE_ADDRESS}:{metrics}/metrics");
+    let shown = reqwest::get(url).await.unwrap().text().await.unwrap();
+    assert!(shown.contains("sealed_secrets_controller_unseal_errors_total{reason=\"unseal\""), "{shown}");
+    assert!(!shown.contains("named-nowhere"), "{shown}");
+}
+
+#[tokio::test]
 async fn our_program_takes_the_place_of_the_controller_within_its_role() {
     rig::require_sandbox("a program in a pod");
     let plane = ControlPlane::start(Options::default()).await;
