@@ -130,14 +130,6 @@ fn with_personality(mut arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
             (Cli::command().no_binary_name(true), arguments)
         }
         _ => (Cli::command(), arguments),
-fn with_personality(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let program = arguments.first().map(|name| Path::new(name).file_stem().unwrap_or_default().to_owned());
-    if let Some(verb) = program.and_then(|name| personality(&name.to_string_lossy())) {
-        arguments.insert(1, verb.into());
-        // Else the usage would say "kubeseal kubeseal".
-        if let Some(program) = arguments.first_mut() {
-            *program = "latchwork".into();
-        }
     }
 }
 

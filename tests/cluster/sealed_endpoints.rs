@@ -16,6 +16,7 @@ use crate::rig::control_plane::{ControlPlane, Options};
 use crate::rig::in_pod::expose;
 use crate::rig::operator::Operator;
 use crate::rig::process::{self, Ran, run};
+use crate::rig::scratch;
 use crate::rig::sealed_controller::SealedController;
 
 use super::deploy::installed;
@@ -323,6 +324,18 @@ async fn our_kubeseal_shows_its_token_to_a_controller_that_asks_for_it() {
     assert!(valid.status.success() && valid.stderr.is_empty(), "{}", valid.stderr);
     let anew = kubeseal(&ci, &["--re-encrypt"], None);
     assert!(anew.status.success() && anew.stdout.contains("encryptedData"), "{}", anew.stderr);
+
+    // What is on the present key already is left byte for byte, without any private key on this side.
+    let folder = scratch::dir("tree");
+    let file = folder.join("db.json");
+    std::fs::write(&file, object("shop", "db").to_string()).unwrap();
+    let before = std::fs::read_to_string(&file).unwrap();
+    let mut rekey = process::latchwork();
+    rekey.args(["rekey", "--cluster", "--yes", "--only", "sealed", "--controller-namespace", "latchwork-system"]);
+    rekey.args(["--controller-name", "latchwork", "--kubeconfig"]).arg(&ci).arg(&folder);
+    let ran = run(rekey, b"");
+    assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "{}", ran.stdout);
 
     // Without the right it is named, and who lacks it.
     let other = plane.service_account_kubeconfig("shop", "other").await;

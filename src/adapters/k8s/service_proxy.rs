@@ -40,20 +40,19 @@ pub async fn port_name(cluster: &Cluster, namespace: &str, service: &str) -> Res
     Ok(ports.into_iter().next().and_then(|port| port.name).unwrap_or_default())
 }
 
-/// One request over plain HTTP to a port of a Service, with a bearer `token` in the header of that name. An answer 429 with
-/// a time to come back is obeyed.
+/// One request over plain HTTP to a port of a Service, with further headers. An answer 429 with a time to come back is obeyed.
 pub async fn call(
     cluster: &Cluster,
     (namespace, service, port): (&str, &str, &str),
     method: Method,
     path: &str,
     body: Vec<u8>,
-    token: Option<(&str, &str)>,
+    headers: &[(&str, &str)],
 ) -> Result<Answer, ApiError> {
     let what = format!("service {namespace}/{service}");
     let (namespace, service, port) = (segment(namespace), segment(service), segment(port));
     let uri = format!("/api/v1/namespaces/{namespace}/services/http:{service}:{port}/proxy{path}");
-    send(cluster, what, &uri, method, body, token).await
+    send(cluster, what, &uri, method, body, headers).await
 }
 
 /// One pod behind a Service.
@@ -91,7 +90,7 @@ pub async fn ask(cluster: &Cluster, namespace: &str, replica: &Replica, path: &s
     let Replica { pod, port } = replica;
     let what = format!("pod {namespace}/{pod}");
     let uri = format!("/api/v1/namespaces/{}/pods/http:{}:{port}/proxy{path}", segment(namespace), segment(pod));
-    send(cluster, what, &uri, Method::GET, vec![], None).await
+    send(cluster, what, &uri, Method::GET, vec![], &[]).await
 }
 
 async fn send(
@@ -100,16 +99,17 @@ async fn send(
     uri: &str,
     method: Method,
     body: Vec<u8>,
-    token: Option<(&str, &str)>,
+    headers: &[(&str, &str)],
 ) -> Result<Answer, ApiError> {
     for attempt in 1.. {
         let mut request =
             Request::builder().method(method.clone()).uri(uri).header("accept", "application/x-pem-file, */*");
-        if let Some((name, token)) = token {
-            let value = HeaderValue::try_from(format!("Bearer {token}"));
+        for (name, value) in headers {
+            let value = HeaderValue::try_from(*value);
             let mut value = value.map_err(|e| ApiError::Decode { what: what.clone(), why: e.to_string() })?;
+            // One of them may be a token.
             value.set_sensitive(true);
-            request = request.header(name, value);
+            request = request.header(*name, value);
         }
         let request = request
             .body(Body::from(body.clone()))

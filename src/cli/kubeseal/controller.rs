@@ -12,7 +12,7 @@ use crate::adapters::k8s::service_proxy::{Answer, call, port_name};
 use crate::adapters::k8s::{ApiError, Cluster, Overrides};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::one_line;
-use crate::pure::sealed::TOKEN_HEADER;
+use crate::pure::sealed::{KEEP_HEADER, TOKEN_HEADER};
 
 /// The controller behind its Service.
 pub(in crate::cli) struct Controller {
@@ -49,9 +49,15 @@ impl Controller {
         Ok(Self { cluster, namespace, service, port })
     }
 
-    async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Answer, ApiError> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, ApiError> {
         let to = (self.namespace.as_str(), self.service.as_str(), self.port.as_str());
-        let answer = call(&self.cluster, to, method.clone(), path, body.clone(), None).await?;
+        let answer = call(&self.cluster, to, method.clone(), path, body.clone(), headers).await?;
         if !asks_for_token(&answer) {
             return Ok(answer);
         }
@@ -62,12 +68,14 @@ impl Controller {
             None => self.cluster.bearer().await,
         };
         let Some(token) = token else { return Ok(answer) };
-        call(&self.cluster, to, method, path, body, Some((TOKEN_HEADER, &token))).await
+        let bearer = Zeroizing::new(format!("Bearer {}", *token));
+        let headers = [headers, &[(TOKEN_HEADER, bearer.as_str())]].concat();
+        call(&self.cluster, to, method, path, body, &headers).await
     }
 
     /// The certificate as the controller serves it.
     pub(in crate::cli) async fn certificate(&self) -> anyhow::Result<Vec<u8>> {
-        match self.call(Method::GET, "/v1/cert.pem", vec![]).await {
+        match self.call(Method::GET, "/v1/cert.pem", vec![], &[]).await {
             Ok(answer) if answer.status.is_success() => Ok(answer.body),
             Ok(answer) => bail!("cannot fetch certificate: {}", described(&answer)),
             Err(error) => bail!("cannot fetch certificate: {error}"),
@@ -77,7 +85,7 @@ impl Controller {
     /// Asks whether each object opens; silent when all do.
     pub(super) async fn validate(&self, objects: &[SealedSecret]) -> anyhow::Result<()> {
         for object in objects {
-            match self.call(Method::POST, "/v1/verify", serde_json::to_vec(object)?).await {
+            match self.call(Method::POST, "/v1/verify", serde_json::to_vec(object)?, &[]).await {
                 Ok(answer) if answer.status.is_success() => {}
                 Ok(answer) if answer.status == StatusCode::CONFLICT => {
                     bail!("unable to decrypt sealed secret: {}", object.metadata.name.as_deref().unwrap_or_default())
@@ -89,11 +97,20 @@ impl Controller {
         Ok(())
     }
 
-    /// Every object sealed anew to the controller's present key.
-    pub(in crate::cli) async fn re_encrypt(&self, objects: &[SealedSecret]) -> anyhow::Result<Vec<SealedSecret>> {
+    /// Every object sealed anew to the controller's present key, as the incumbent's command does.
+    pub(super) async fn re_encrypt(&self, objects: &[SealedSecret]) -> anyhow::Result<Vec<SealedSecret>> {
+        self.rotate(objects, &[]).await
+    }
+
+    /// The same, with the values that are on it already as they stand, where the controller is ours.
+    pub(in crate::cli) async fn re_encrypt_old(&self, objects: &[SealedSecret]) -> anyhow::Result<Vec<SealedSecret>> {
+        self.rotate(objects, &[(KEEP_HEADER, "true")]).await
+    }
+
+    async fn rotate(&self, objects: &[SealedSecret], headers: &[(&str, &str)]) -> anyhow::Result<Vec<SealedSecret>> {
         let mut made = vec![];
         for object in objects {
-            match self.call(Method::POST, "/v1/rotate", serde_json::to_vec(object)?).await {
+            match self.call(Method::POST, "/v1/rotate", serde_json::to_vec(object)?, headers).await {
                 Ok(answer) if answer.status.is_success() => {
                     // The incumbent's answer leaves out apiVersion and kind, which the type does not ask for.
                     let mut value: serde_json::Value = serde_json::from_slice(&answer.body)?;

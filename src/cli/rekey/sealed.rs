@@ -79,11 +79,11 @@ impl Target {
         self.cluster.is_some()
     }
 
-    /// The object with every value sealed anew by the controller.
+    /// The object with every value sealed anew by the controller; ours leaves those on the present key as they are.
     pub(super) fn re_encrypt(&self, object: &SealedSecret) -> anyhow::Result<SealedSecret> {
         let (runtime, controller) = self.cluster.as_ref().context("there is no cluster to ask")?;
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = runtime.block_on(controller.re_encrypt(std::slice::from_ref(object)))?;
+        let made = runtime.block_on(controller.re_encrypt_old(std::slice::from_ref(object)))?;
         made.into_iter().next().context("the controller answered with nothing")
     }
 }

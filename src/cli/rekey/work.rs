@@ -319,12 +319,16 @@ impl Run {
             unknown.clear();
         }
         if !old.is_empty() || !unknown.is_empty() {
-            let entries = old.iter().map(|(entry, _)| entry.name.clone()).chain(names(&unknown)).collect();
-            let reseal = Action::Reseal { entries, ask: names(&unknown), total: placed.entries.len() };
-            push(match edits.map(|edits| self.reseal(placed, target, &old, &unknown, edits)) {
-                Some(Err(what)) => Action::Failed(what),
-                _ => reseal,
-            });
+            let done = edits.map(|edits| self.reseal(placed, target, &old, &unknown, edits));
+            if let Some(Ok(kept)) = &done {
+                unknown.retain(|entry| !kept.contains(&entry.name));
+            }
+            let entries: Vec<_> = old.iter().map(|(entry, _)| entry.name.clone()).chain(names(&unknown)).collect();
+            match done {
+                Some(Err(what)) => push(Action::Failed(what)),
+                _ if entries.is_empty() => {}
+                _ => push(Action::Reseal { entries, ask: names(&unknown), total: placed.entries.len() }),
+            }
         }
         if items.is_empty() {
             items.push(Item { object, action: Action::Current });
@@ -332,6 +336,7 @@ impl Run {
         items
     }
 
+    /// Adds the edits, and names those of `unknown` that the controller left as they are.
     fn reseal(
         &self,
         placed: &Placed,
@@ -339,8 +344,8 @@ impl Run {
         old: &[(&rekey::PlacedEntry, Option<Plaintext>)],
         unknown: &[&rekey::PlacedEntry],
         edits: &mut Vec<Edit>,
-    ) -> Result<(), String> {
-        let mut made = Vec::new();
+    ) -> Result<Vec<String>, String> {
+        let (mut made, mut kept) = (Vec::new(), Vec::new());
         let place = |entry: &rekey::PlacedEntry, text: &str| {
             let alias = || format!("{}: its value is a YAML alias; seal it at its anchor", entry.name);
             entry.edit(text).ok_or_else(alias)
@@ -361,11 +366,15 @@ impl Run {
                 if crate::pure::sealed::blob::decode(text).map_or(true, |bytes| bytes.is_empty()) {
                     return Err(missing());
                 }
+                if *text == entry.text {
+                    kept.push(entry.name.clone());
+                    continue;
+                }
                 made.push(place(entry, text)?);
             }
         }
         edits.append(&mut made);
-        Ok(())
+        Ok(kept)
     }
 }
 

@@ -25,9 +25,9 @@ use crate::pure::error::Explain as _;
 use crate::pure::limits;
 use crate::pure::sealed::opener::Effort;
 use crate::pure::sealed::rate::{RateLimit, Verdict};
-use crate::pure::sealed::reseal::reseal;
+use crate::pure::sealed::reseal::{reseal, reseal_old};
 use crate::pure::sealed::unseal::{OpenedEntries, UnsealOptions, object_key, open_entries};
-use crate::pure::sealed::{Hints, TOKEN_HEADER, UnsealError, manifest};
+use crate::pure::sealed::{Hints, KEEP_HEADER, TOKEN_HEADER, UnsealError, manifest};
 
 const CERT: &str = "/v1/cert.pem";
 
@@ -144,6 +144,7 @@ impl Served {
             Endpoints::Authorised => Some(self.caller(request.headers()).await?),
             Endpoints::Open | Endpoints::Off => None,
         };
+        let keep = request.headers().contains_key(KEEP_HEADER);
         let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, &())).await;
         let body = body.map_err(|_| StatusCode::BAD_REQUEST.into_response())?.map_err(IntoResponse::into_response)?;
         let object = manifest::read_one(&body).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())?;
@@ -155,7 +156,7 @@ impl Served {
         let _turn = self.turns.acquire().await;
         Ok(match work {
             Work::Verify => self.clone().verified(object).await,
-            Work::Rotate => self.clone().rotated(object).await,
+            Work::Rotate => self.clone().rotated(object, keep).await,
         })
     }
 
@@ -204,11 +205,12 @@ impl Served {
         }
     }
 
-    async fn rotated(self: Arc<Self>, object: SealedSecret) -> Response {
+    async fn rotated(self: Arc<Self>, object: SealedSecret, keep: bool) -> Response {
         let made = blocking(move || {
             let keys = self.sealed.keys.current_set();
             let certificate = keys.current()?.certificate()?;
-            let made = reseal(&object, self.open(&object).ok()?, certificate).ok()?;
+            let anew = if keep { reseal_old } else { reseal };
+            let made = anew(&object, self.open(&object).ok()?, certificate).ok()?;
             serde_json::to_vec(&made).ok()
         });
         match made.await {

@@ -44,6 +44,10 @@ mod tests;
 /// they are called, takes the usual one off. A controller that asks for it names it in its answer 401.
 pub const TOKEN_HEADER: &str = "X-Latchwork-Authorization";
 
+/// Header of a request to `/v1/rotate` that asks for the values on the present key as they stand: then a second run changes
+/// nothing. A controller that does not know it seals them anew.
+pub const KEEP_HEADER: &str = "X-Latchwork-Keep-Current";
+
 pub use hints::Hints;
 pub use keys::{KeyError, KeyOrder, SealingKey, SealingKeys};
 pub use scope::Scope;

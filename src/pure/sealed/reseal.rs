@@ -82,6 +82,22 @@ pub fn reseal(
     Ok(made)
 }
 
+/// As [`reseal`], with the values that are on this key already as they stand.
+pub fn reseal_old(
+    object: &SealedSecret,
+    opened: OpenedEntries,
+    certificate: &Certificate,
+) -> Result<SealedSecret, ResealError> {
+    let current = opened.found.iter().filter(|found| found.key == *certificate.fingerprint());
+    let kept: Vec<_> = current
+        .filter_map(|found| object.spec.encrypted_data.0.get_key_value(&found.entry))
+        .map(|(entry, text)| (entry.clone(), text.clone()))
+        .collect();
+    let mut made = reseal(object, opened, certificate)?;
+    made.spec.encrypted_data.0.extend(kept);
+    Ok(made)
+}
+
 /// Makes annotations say exactly this scope.
 pub fn set_scope(annotations: &mut std::collections::BTreeMap<String, String>, scope: Scope) {
     annotations.remove(CLUSTER_WIDE);

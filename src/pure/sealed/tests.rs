@@ -746,6 +746,22 @@ fn failed_unseal(object: &SealedSecret) -> UnsealError {
 }
 
 #[test]
+fn resealing_what_is_old_leaves_the_rest_byte_for_byte() {
+    let keys = vector_keys(&["old", "current"]);
+    let certificate = keys.current().and_then(|key| key.certificate()).expect("certificate");
+    let object = vector("sealed/two-keys.yaml");
+    let opened = || open_entries(&object, &keys, &Hints::default(), UnsealOptions::default()).expect("opens");
+    let old = |found: &super::hints::Found| found.key != *certificate.fingerprint();
+    let made = super::reseal::reseal_old(&object, opened(), certificate).expect("seals");
+    for found in opened().found {
+        let text = |object: &SealedSecret| object.spec.encrypted_data.0[&found.entry].clone();
+        assert_eq!(text(&made) != text(&object), old(&found), "{}", found.entry);
+    }
+    assert_eq!(made.spec.encrypted_data.0.len(), 4);
+    assert!(unseal(&made, &vector_keys(&["current"]), &Hints::default(), now()).is_ok());
+}
+
+#[test]
 fn resealing_keeps_scope_and_template_and_never_widens() {
     let keys = vector_keys(&["old", "current"]);
     let certificate = keys.current().and_then(|key| key.certificate()).expect("certificate");
