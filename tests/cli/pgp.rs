@@ -51,13 +51,20 @@ fn home() -> &'static Home {
     })
 }
 
-fn with_gpg(mut command: Command) -> Command {
+/// With the keys of the tests in the keyring.
+pub fn with_gpg(mut command: Command) -> Command {
     command.env("GNUPGHOME", &home().path);
     command
 }
 
 fn ok(command: Command) -> String {
     run_ok(with_gpg(command), b"")
+}
+
+/// RSA, Curve25519, NIST.
+pub fn fingerprints() -> [&'static str; 3] {
+    let Home { rsa, curve, nist, .. } = home();
+    [rsa, curve, nist]
 }
 
 /// A Secret's manifest, sealed by the real sops for a key of keys-example, `person` or `cluster`.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use latchwork::pure::format::Format;
 
+use super::pgp;
 use super::sops::{ours, prepared, recipients, run_raw, text, theirs, values, vectors};
 use crate::rig::{process, scratch, tools};
 
@@ -78,6 +79,7 @@ fn keys() -> Vec<(String, Option<PathBuf>)> {
         (format!("age: '{}'", public("key-ed25519.pub")), Some(vectors().join("key-ed25519"))),
         (groups, None),
         (format!("age: '{}'", public("key-rsa.pub")), Some(vectors().join("key-rsa"))),
+        (format!("pgp: '{}'", pgp::fingerprints().join(",")), None),
     ]
 }
 
@@ -124,7 +126,7 @@ impl Check<'_> {
         if let Some(identity) = &self.work.identity {
             command.env("SOPS_AGE_SSH_PRIVATE_KEY_FILE", identity);
         }
-        run_raw(command, b"")
+        run_raw(pgp::with_gpg(command), b"")
     }
 
     fn change(&self, arguments: &[&str]) {

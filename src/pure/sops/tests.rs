@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::pure::error::Explain;
 use crate::pure::format::{Branch, Item, Scalar, Value, emit};
-use crate::pure::keys::age::Identities;
+use crate::pure::keys::Identities;
 
 mod matrix;
 

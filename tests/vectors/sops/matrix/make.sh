@@ -10,6 +10,14 @@ export SOPS_DISABLE_VERSION_CHECK=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 HOME=$work; export HOME
+# The public halves are all that encryption needs; the fingerprints are those of the primary keys.
+export GNUPGHOME=$work/gnupg
+mkdir -m 700 "$GNUPGHOME"
+trap 'gpgconf --kill all; rm -rf "$work"' EXIT
+repository=../../../..
+gpg --batch --quiet --import "$repository"/keys-example/.latchwork/keys/{person,cluster}.asc "$repository"/tests/vectors/pgp/keys/nist.asc
+fingerprint() { gpg --batch --with-colons --list-keys "$1@example.invalid" 2>/dev/null | awk -F: '/^fpr/ { print $10; exit }'; }
+pgp_rsa=$(fingerprint person) pgp_curve=$(fingerprint cluster) pgp_nist=$(fingerprint nist)
 
 read -r -d '' -a age < <("$bin/age-keygen" -y ../keys.txt) || true
 ed=$(cut -d' ' -f1,2 ../key-ed25519.pub)
@@ -55,6 +63,7 @@ for version in ${*:-3.7.3 3.9.0 3.12.2 3.13.1 3.13.3}; do
 	rm -rf "${version:?}"
 	keys=("x25519 age: '${age[0]}'" "two age: '${age[1]},${age[0]}'")
 	! has "$version" 3.10.0 || keys+=("ssh_ed25519 age: '$ed'" "ssh_rsa age: '$rsa'")
+	keys+=("pgp_rsa pgp: '$pgp_rsa'" "pgp_curve pgp: '$pgp_curve'" "pgp_nist pgp: '$pgp_nist'" "pgp_and_age pgp: '$pgp_curve,$pgp_rsa', age: '${age[2]}'")
 	macs=(whole)
 	! has "$version" 3.9.0 || macs+=(only)
 	count=0
@@ -85,5 +94,6 @@ for version in ${*:-3.7.3 3.9.0 3.12.2 3.13.1 3.13.3}; do
 		# Old versions end in a panic here.
 		[ "$file" != manifest.env ] || has "$version" 3.10.0 || continue
 		seal "$version" groups "$file" "shamir_threshold: 2, key_groups: [{age: ['${age[0]}']}, {age: ['${age[1]}', '${age[2]}']}, {age: ['${age[2]}']}]"
+		seal "$version" groups_pgp "$file" "shamir_threshold: 2, key_groups: [{pgp: ['$pgp_rsa']}, {pgp: ['$pgp_curve', '$pgp_nist']}]"
 	done
 done
