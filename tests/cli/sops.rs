@@ -592,3 +592,36 @@ fn an_empty_path_of_extract_is_the_whole_file_and_usage_lines_name_the_program_o
         assert!(help.contains("sops groups") && !help.contains("sops sops"), "{label}: {help}");
     }
 }
+
+#[test]
+fn binary_files_are_indented_as_the_rules_or_the_flag_say() {
+    let lines = |program: Program, rules: &str, flags: &[&str]| -> Vec<String> {
+        let folder = scratch::dir("indent");
+        let config = folder.join(".sops.yaml");
+        fs::write(&config, format!("creation_rules:\n  - age: {}\n{rules}", recipients()[0])).unwrap();
+        fs::write(folder.join("key.bin"), "hello").unwrap();
+        let mut encrypt = program(&[flags, &["encrypt", "--in-place", "key.bin"]].concat());
+        run_ok(
+            {
+                encrypt.current_dir(&folder);
+                encrypt
+            },
+            b"",
+        );
+        let sealed = fs::read_to_string(folder.join("key.bin")).unwrap();
+        // The order of the fields in the block is not compared, and their values are new each time.
+        let mut lines: Vec<String> =
+            sealed.lines().map(|line| line.split(": ").next().unwrap_or_default().to_owned()).collect();
+        lines.sort();
+        lines
+    };
+    for (rules, flags) in [
+        ("", &[][..]),
+        ("stores: {json: {indent: 6}}\n", &[]),
+        ("stores: {json_binary: {indent: 3}}\n", &[]),
+        ("stores: {json_binary: {indent: 0}, json: {indent: 5}}\n", &[]),
+        ("stores: {json_binary: {indent: 3}}\n", &["--indent", "2"]),
+    ] {
+        assert_eq!(lines(ours, rules, flags), lines(theirs, rules, flags), "{rules} {flags:?}");
+    }
+}

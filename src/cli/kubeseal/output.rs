@@ -32,7 +32,7 @@ impl Output {
             }
             Self::Yaml => {
                 let Value::Object(fields) = object else { return Err("not an object".into()) };
-                let indent = Indent { yaml: 2, json: Some(2) };
+                let indent = Indent::of_width(2);
                 let text = emit_with(&[branch(fields)], Format::Yaml, indent).map_err(|e| e.to_string())?;
                 Ok([b"---\n", text.expose()].concat())
             }

@@ -16,7 +16,7 @@ use crate::pure::sops::{self, Opened, SopsError};
 pub fn indent(run: &Run<'_>) -> Indent {
     let mut indent = files::config(run.global).ok().flatten().map_or_else(Indent::default, |(config, _)| config.indent);
     if let Some(width) = run.global.indent {
-        indent = Indent { yaml: width.clamp(2, 9), json: Some(width) };
+        indent = Indent::of_width(width);
     }
     indent
 }

@@ -33,11 +33,20 @@ pub struct Indent {
     pub yaml: usize,
     /// Blanks per level in JSON; `None` for one tab.
     pub json: Option<usize>,
+    /// The same in the JSON that an encrypted binary file is.
+    pub json_binary: Option<usize>,
+}
+
+impl Indent {
+    /// The same number of blanks everywhere. YAML has two to nine.
+    pub fn of_width(width: usize) -> Self {
+        Self { yaml: width.clamp(2, 9), json: Some(width), json_binary: Some(width) }
+    }
 }
 
 impl Default for Indent {
     fn default() -> Self {
-        Self { yaml: 4, json: None }
+        Self { yaml: 4, json: None, json_binary: None }
     }
 }
 

@@ -248,7 +248,9 @@ fn read_indent(fields: &Fields<'_>) -> Result<Indent, SopsError> {
         indent.yaml = usize::try_from(width).unwrap_or(4).clamp(2, 9);
     }
     // -1 stands for a tab.
-    indent.json = number("json")?.and_then(|width| usize::try_from(width).ok());
+    let blanks = |width: Option<i64>| width.and_then(|width| usize::try_from(width).ok());
+    indent.json = blanks(number("json")?);
+    indent.json_binary = blanks(number("json_binary")?);
     Ok(indent)
 }
 
@@ -262,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_wins() {
-        let text = "creation_rules:\n  - path_regex: \\.prod\\.yaml$\n    age: 'r1, r2'\n    encrypted_regex: ^data$\n  - path_regex: ^sub/\n    pgp: [AA BB]\n    kms: arn:aws:kms:eu-west-1:1:key/x+arn:aws:iam::1:role/r\n    aws_profile: p\n  - shamir_threshold: 2\n    key_groups:\n      - age: [a, a]\n        merge:\n          - age: [m]\n      - hc_vault: [https://v:8200/v1/sops/keys/k]\n        azure_keyvault:\n          - {vaultUrl: https://z, key: k, version: '1'}\nstores: {yaml: {indent: 2}, json: {indent: -1}}\n";
+        let text = "creation_rules:\n  - path_regex: \\.prod\\.yaml$\n    age: 'r1, r2'\n    encrypted_regex: ^data$\n  - path_regex: ^sub/\n    pgp: [AA BB]\n    kms: arn:aws:kms:eu-west-1:1:key/x+arn:aws:iam::1:role/r\n    aws_profile: p\n  - shamir_threshold: 2\n    key_groups:\n      - age: [a, a]\n        merge:\n          - age: [m]\n      - hc_vault: [https://v:8200/v1/sops/keys/k]\n        azure_keyvault:\n          - {vaultUrl: https://z, key: k, version: '1'}\nstores: {yaml: {indent: 2}, json: {indent: -1}, json_binary: {indent: 3}}\n";
         let config = Config::parse(text).expect("parses");
         let plan = |path: &str| config.plan_for(path).expect("matches").expect("has rules");
         assert_eq!(keys(&plan("x.prod.yaml")), [["r1", "r2"]]);
@@ -270,7 +272,7 @@ mod tests {
         assert_eq!(keys(&plan("sub/x")), [["AABB", "arn:aws:kms:eu-west-1:1:key/x+arn:aws:iam::1:role/r||p"]]);
         assert_eq!(keys(&plan("other")), [vec!["m", "a"], vec!["https://z/keys/k/1", "https://v:8200/v1/sops/keys/k"]]);
         assert_eq!(plan("other").shamir_threshold, 2);
-        assert_eq!(plan("other").indent, Indent { yaml: 2, json: None });
+        assert_eq!(plan("other").indent, Indent { yaml: 2, json: None, json_binary: Some(3) });
     }
 
     #[test]

@@ -416,6 +416,10 @@ fn write(
                 Branch::of_items(branch.span.clone(), items)
             })
             .collect();
+        let indent = match target {
+            Format::Binary => Indent { json: indent.json_binary, ..indent },
+            _ => indent,
+        };
         return Ok(format::emit_with(&printed, out_format, indent)?);
     }
     let source = plain.source.expose();
