@@ -314,6 +314,22 @@ fn values_of_every_format_are_read_and_printed_alike() {
     side_by_side(&files, |(name, content)| agree(name, content, &recipient));
 }
 
+/// The manifests of `tests/vectors/sops/corpus`, which the pure floor is tested with.
+#[test]
+fn manifests_are_read_and_printed_alike() {
+    let recipient = recipients().remove(0);
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.expect("entry").path();
+        let name = path.file_name().expect("named").to_string_lossy().into_owned();
+        (name, std::fs::read_to_string(&path).expect("readable"))
+    };
+    let folder = std::fs::read_dir(vectors().join("corpus")).expect("readable");
+    // The real sops reads no byte order mark before JSON.
+    let files: Vec<_> = folder.map(read).filter(|(name, _)| name != "bom.json").collect();
+    assert!(files.len() > 20, "the corpus is missing: {}", files.len());
+    side_by_side(&files, |(name, content)| agree(name, content, &recipient));
+}
+
 #[test]
 fn the_same_files_are_refused_but_for_the_known_differences() {
     let recipient = recipients().remove(0);

@@ -26,6 +26,10 @@ pub enum EmitError {
     NotBinary,
 }
 
+/// A name longer than this stands behind a question mark, as yaml.v3 writes it: a reader of YAML need not look further
+/// than 1024 characters for the colon (YAML 1.2, 7.4.2).
+const IMPLICIT_KEY_BYTES: usize = 128;
+
 /// Options of the printer, from `.sops.yaml` `stores` and `--indent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Indent {
@@ -154,7 +158,15 @@ fn yaml_item(out: &mut Vec<u8>, item: &Item, column: usize, step: usize) {
             }
         }
         Item::Entry(entry) => {
-            out.extend_from_slice(key_text(&entry.key).as_bytes());
+            let key = key_text(&entry.key);
+            if key.len() > IMPLICIT_KEY_BYTES {
+                out.extend_from_slice(b"? ");
+                out.extend_from_slice(key.as_bytes());
+                out.push(b'\n');
+                out.extend(std::iter::repeat_n(b' ', column));
+            } else {
+                out.extend_from_slice(key.as_bytes());
+            }
             out.push(b':');
             yaml_value(out, &entry.value, column, step, true);
         }
@@ -304,7 +316,7 @@ fn ini_items(out: &mut Vec<u8>, items: &[Item]) -> Result<(), EmitError> {
         if !out.is_empty() {
             out.push(b'\n');
         }
-        if section.key != "DEFAULT" {
+        if section.key != ini::DEFAULT {
             out.extend_from_slice(format!("[{}]\n", section.key).as_bytes());
         }
         let names = children.iter().filter_map(|child| match child {

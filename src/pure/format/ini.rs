@@ -5,7 +5,7 @@ use super::{Branch, Comment, Entry, Format, FormatError, Item, Layout, Node, Sca
 use crate::pure::secret::Plaintext;
 
 /// Name of the section that keys before any header belong to.
-const DEFAULT: &str = "DEFAULT";
+pub(in crate::pure) const DEFAULT: &str = "DEFAULT";
 
 /// Reads an INI file. A comment above a section header is an item of that section, as in SOPS.
 pub(super) fn read(source: &str) -> Result<Branch, FormatError> {
@@ -65,7 +65,8 @@ impl<'s> Reader<'s> {
             }
             Some('[') => {
                 let Some(close) = text.rfind(']') else { return Err(self.error(start, "a section is not closed")) };
-                let name = text.get(1..close).unwrap_or_default().trim().to_owned();
+                // Blanks belong to the name, as in ini.v1: it is part of what every value of the section is bound to.
+                let name = text.get(1..close).unwrap_or_default().to_owned();
                 if name.is_empty() {
                     return Err(self.error(start, "a section has no name"));
                 }
@@ -228,6 +229,7 @@ mod tests {
             ["DEFAULT.a=1", "s;about s", "s;note", "s.k=v w", "s.t=x;y", "s.m=1\n2", "s.q=r=3", "s.e=", "s.z=1"]
         );
         assert_eq!(shape("x = \"a\" \"b\"\n"), ["DEFAULT.x=\"a\" \"b\""]);
+        assert_eq!(shape("[ s ]\na=1\n"), [" s .a=1"]);
         assert!(read("[a\n").is_err());
         assert!(read("[]\n").is_err());
         assert!(read("novalue\n").is_err());

@@ -20,9 +20,11 @@ mod yaml;
 pub use detect::{DocumentSpan, split_documents};
 pub use emit::{EmitError, Indent, emit, emit_value, emit_with};
 pub(in crate::pure) use emit::{emit_entry, emit_lines};
+pub(in crate::pure) use ini::DEFAULT as INI_DEFAULT;
 pub use number::{float_text, parse_int};
 pub(in crate::pure) use tree::duplicate_item;
 pub use tree::{Branch, Comment, Element, Entry, Item, Layout, Node, Scalar, Span, Tree, Value, line_of};
+pub(in crate::pure) use yaml::place_comment;
 pub use yaml::time;
 
 use super::error::{Explain, Retry};

@@ -125,7 +125,7 @@ pub fn unset(tree: &Tree, path: &[Step]) -> Result<Plaintext, PathError> {
     let item = items.get(at).ok_or(PathError::Missing)?;
     let only = items.iter().filter(|item| !matches!(item, Item::Comment(_))).count() == 1;
     let line = line_start(source, item.start());
-    let first_on_line = source.get(line..item.start()).unwrap_or_default().iter().all(|byte| b" \t".contains(byte));
+    let first_on_line = source.get(line..item.start()).unwrap_or_default().iter().all(|byte| b" \t?".contains(byte));
     let (span, text) = if flow || tree.format == Format::Json {
         (splice::removal(source, items, at, end, true), "")
     } else if tree.format != Format::Yaml {
@@ -211,7 +211,15 @@ impl Editor<'_> {
             return edits.ok().and_then(|mut edits| edits.pop()).ok_or(PathError::Value);
         }
         if node.layout.flow || self.tree.format == Format::Json {
-            return Ok(Edit { span: node.span.clone(), text: self.inline(&value)? });
+            let text = self.inline(&value)?;
+            // `{a: }` has no value to replace, `{a}` not even the colon before it.
+            let before = self.source.get(..node.span.start).unwrap_or_default().trim_ascii_end();
+            let lead: &[u8] = match before.last() {
+                _ if !node.span.is_empty() => b"",
+                Some(b':') => b" ",
+                _ => b": ",
+            };
+            return Ok(Edit { span: node.span.clone(), text: Plaintext::new([lead, text.expose()].concat()) });
         }
         // The whole entry is written again: a collection and a scalar stand differently behind a name.
         let (last, parents) = path.split_last().ok_or(PathError::Missing)?;
@@ -393,6 +401,8 @@ mod tests {
             ("l:\n- a\n- b\nz: 1\n", Yaml, r#"["l"][5]"#, "\"c\"", "l:\n- a\n- b\n- c\nz: 1\n"),
             ("l:\n- a\n- b\n", Yaml, r#"["l"][1]"#, "{\"k\": 1}", "l:\n- a\n- k: 1\n"),
             ("a: {b: 1}\n", Yaml, r#"["a"]["c"]"#, "2", "a: {b: 1, \"c\": 2}\n"),
+            ("a: {b:, c: }\n", Yaml, r#"["a"]["b"]"#, "2", "a: {b: 2, c: }\n"),
+            ("a: {b}\n", Yaml, r#"["a"]["b"]"#, "2", "a: {b: 2}\n"),
             ("a: {}\n", Yaml, r#"["a"]["c"]"#, "\"x\"", "a: {\"c\": \"x\"}\n"),
             ("a:\n  b: 1\nc: 2\n", Yaml, r#"["a"]"#, "5", "a: 5\nc: 2\n"),
             ("a:\nc: 2\n", Yaml, r#"["a"]"#, "5", "a: 5\nc: 2\n"),
@@ -417,6 +427,7 @@ mod tests {
             ("a: 1 # c\nb: 2\n", Yaml, r#"["a"]"#, "b: 2\n"),
             ("a: 1\nb:\n  c: 1\n  d: 2\n\ne: 3\n", Yaml, r#"["b"]["d"]"#, "a: 1\nb:\n  c: 1\n\ne: 3\n"),
             ("a:\n  b: 1\nc: 2\n", Yaml, r#"["a"]["b"]"#, "a:\n  {}\nc: 2\n"),
+            ("? a\n: 1\nb: 2\n", Yaml, r#"["a"]"#, "b: 2\n"),
             ("l:\n- a\n- b\n", Yaml, r#"["l"][0]"#, "l:\n- b\n"),
             ("l:\n- a: 1\n  b: 2\n", Yaml, r#"["l"][0]["a"]"#, "l:\n- b: 2\n"),
             ("a: {b: 1, c: 2}\n", Yaml, r#"["a"]["c"]"#, "a: {b: 1}\n"),

@@ -173,7 +173,7 @@ impl Writer<'_> {
         match &node.value {
             _ if self.changed.is_empty() => false,
             Value::Map(items) | Value::List(items) => in_items(items),
-            Value::Scalar(_) => node.changed || self.changed.contains(&node.span.start),
+            Value::Scalar(_) => node.changed || self.changed.contains(&node.anchor.unwrap_or(node.span.start)),
         }
     }
 
@@ -285,14 +285,15 @@ fn indent_step(part: &[u8]) -> usize {
     indents.filter(|width| *width > 0).min().map_or(4, |width| width.clamp(2, 8))
 }
 
-/// A node in braces and brackets on one line.
+/// A node on one line: a collection in braces and brackets, a scalar as any other at its place.
 fn flow_text(node: &Node) -> Plaintext {
-    fn write(node: &Node, out: &mut Vec<u8>) {
-        let layout = Layout { flow: true, indent: 0, alias: false };
+    fn write(node: &Node, flow: bool, out: &mut Vec<u8>) {
+        let layout = Layout { flow, indent: 0, alias: false };
         let room = Room { block: false, step: 0 };
         match &node.value {
             Value::Scalar(scalar) => out.extend_from_slice(yaml_scalar(scalar, layout, room).expose()),
             Value::Map(items) | Value::List(items) => {
+                let layout = Layout { flow: true, ..layout };
                 let map = matches!(node.value, Value::Map(_));
                 out.push(if map { b'{' } else { b'[' });
                 let mut first = true;
@@ -311,13 +312,13 @@ fn flow_text(node: &Node) -> Plaintext {
                         out.extend_from_slice(if entry.key == "<<" { b"<<" } else { key.expose() });
                         out.extend_from_slice(b": ");
                     }
-                    write(value, out);
+                    write(value, true, out);
                 }
                 out.push(if map { b'}' } else { b']' });
             }
         }
     }
     let mut out = Zeroizing::new(Vec::new());
-    write(node, &mut out);
+    write(node, node.layout.flow, &mut out);
     Plaintext::copy_of(&out)
 }

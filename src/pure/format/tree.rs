@@ -141,12 +141,14 @@ pub struct Node {
     pub layout: Layout,
     /// Differs from the source and must be written.
     pub changed: bool,
+    /// For an alias: where the span of what it stands for starts.
+    pub anchor: Option<usize>,
 }
 
 impl Node {
     /// An unchanged, untagged node.
     pub fn new(span: Span, value: Value, layout: Layout) -> Self {
-        Self { span, tag: None, value, layout, changed: false }
+        Self { span, tag: None, value, layout, changed: false, anchor: None }
     }
 
     /// A deep copy, for aliases.

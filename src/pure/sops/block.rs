@@ -176,7 +176,9 @@ pub(super) fn edits(
     let text = if format == Format::Yaml || branch.flow { with_breaks_of(source, text) } else { text };
     match (edits.first_mut(), branch.flow) {
         (Some(first), _) => {
-            first.text = text;
+            // A file that ends in the block, without a line break, goes on doing so.
+            let cut = !branch.flow && !source.get(..branch.body_end).is_some_and(|part| part.ends_with(b"\n"));
+            first.text = if cut { without_break(&text) } else { text };
         }
         (None, false) => edits.extend(append_lines(source, branch, format, text)),
         (None, true) => edits.push(append_flow(source, branch, &text)),
@@ -194,11 +196,14 @@ pub(super) fn append(source: &[u8], branch: &Branch, format: Format, text: &Plai
 }
 
 /// The block of a document as it stands, with only the MAC and the time replaced: its layout and fields that are not
-/// known here stay. `None` when it cannot be done.
-pub(super) fn patched(document: &Document, index: usize, metadata: &Metadata) -> Option<Plaintext> {
+/// known here stay. `None` when it cannot be done: braces and lines (`flow`) have no block in common.
+pub(super) fn patched(document: &Document, index: usize, flow: bool, metadata: &Metadata) -> Option<Plaintext> {
     let tree = &document.tree;
     let source = tree.source.expose();
     let branch = tree.branches.get(index).or(tree.branches.first())?;
+    if branch.flow != flow {
+        return None;
+    }
     let own: Vec<usize> = (0..branch.items.len())
         .filter(|at| branch.items.get(*at).is_some_and(|i| metadata::is_metadata(i, tree.format)))
         .collect();
@@ -234,19 +239,28 @@ pub(super) fn patched(document: &Document, index: usize, metadata: &Metadata) ->
     Some(splice::apply(source, span, edits))
 }
 
+fn is_crlf(source: &[u8]) -> bool {
+    source.windows(2).any(|pair| pair == b"\r\n")
+}
+
 fn with_breaks_of(source: &[u8], text: Plaintext) -> Plaintext {
-    if !source.windows(2).any(|pair| pair == b"\r\n") {
+    if !is_crlf(source) {
         return text;
     }
     Plaintext::from(text.expose_str().unwrap_or_default().replace('\n', "\r\n"))
 }
 
+/// The block behind the last line; in INI behind an empty line as well. A file without a line break at its end has none
+/// afterwards, which is how [`removed`] knows.
 fn append_lines(source: &[u8], branch: &Branch, format: Format, text: Plaintext) -> Vec<Edit> {
     let at = branch.body_end;
     let before = source.get(branch.span.start..at).unwrap_or_default();
     let (mut out, mut edits) = (Vec::new(), Vec::new());
-    if !before.is_empty() && !before.ends_with(b"\n") {
-        out.push(b'\n');
+    let cut = !before.is_empty() && !before.ends_with(b"\n");
+    let text = without_break(&text);
+    let line_break: &[u8] = if format == Format::Yaml && is_crlf(source) { b"\r\n" } else { b"\n" };
+    if cut {
+        out.extend_from_slice(line_break);
         // The line break that the block needs would become part of a block scalar that stands last.
         edits.extend(last_scalar(&branch.items).and_then(|node| without_last_break(source, node)));
     }
@@ -255,8 +269,44 @@ fn append_lines(source: &[u8], branch: &Branch, format: Format, text: Plaintext)
         out.push(b'\n');
     }
     out.extend_from_slice(text.expose());
+    if !cut {
+        out.extend_from_slice(line_break);
+    }
     edits.push(Edit { span: at..at, text: Plaintext::new(out) });
     edits
+}
+
+fn without_break(text: &Plaintext) -> Plaintext {
+    let bytes = text.expose();
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    Plaintext::copy_of(bytes.strip_suffix(b"\r").unwrap_or(bytes))
+}
+
+/// The edits that take the block out of a document, with what [`append_lines`] put before it. `opened` is the branch that
+/// will be written.
+pub(super) fn removed(source: &[u8], branch: &Branch, opened: &Branch, format: Format) -> Vec<Edit> {
+    let own = branch.items.iter().enumerate().filter(|(_, item)| metadata::is_metadata(item, format));
+    let mut spans: Vec<_> =
+        own.map(|(at, _)| splice::removal(source, &branch.items, at, branch.body_end, branch.flow)).collect();
+    let ends_file = spans.last().is_some_and(|last| last.end == branch.body_end);
+    if let (Some(first), true, false) = (spans.first_mut(), ends_file, branch.flow) {
+        let before = source.get(branch.span.start..first.start).unwrap_or_default();
+        let mut kept = before;
+        if format == Format::Ini && [&b"\n\n"[..], b"\n\r\n"].iter().any(|lines| before.ends_with(lines)) {
+            kept = kept.strip_suffix(b"\n").unwrap_or(kept);
+            kept = kept.strip_suffix(b"\r").unwrap_or(kept);
+        }
+        // The last line break of a block scalar belongs to its value.
+        let owns_break =
+            |node: &Node| matches!(&node.value, Value::Scalar(Scalar::Text(text)) if text.expose().ends_with(b"\n"));
+        let cut = !source.get(..branch.body_end).is_some_and(|part| part.ends_with(b"\n"));
+        if cut && !last_scalar(&opened.items).is_some_and(owns_break) {
+            kept = kept.strip_suffix(b"\n").unwrap_or(kept);
+            kept = kept.strip_suffix(b"\r").unwrap_or(kept);
+        }
+        first.start -= before.len() - kept.len();
+    }
+    spans.into_iter().map(|span| Edit { span, text: Plaintext::new(Vec::new()) }).collect()
 }
 
 /// The scalar that ends the last entry.

@@ -107,6 +107,7 @@
 //! # Ok(()) }
 //! ```
 
+mod adopt;
 mod block;
 mod cipher;
 mod edit;
@@ -214,7 +215,8 @@ pub fn is_sops(bytes: &[u8], format: Format) -> bool {
 /// in a map of the first document, names that are not strings, limits.
 pub fn parse(bytes: &[u8], format: Format) -> Result<Document, SopsError> {
     let carrier = carrier(format);
-    let tree = format::parse(bytes, carrier)?;
+    let mut tree = format::parse(bytes, carrier)?;
+    adopt::comments(&mut tree);
     let first = tree.branches.first().ok_or(SopsError::NotSops)?;
     let metadata = metadata::read(&metadata::find(first, carrier)?.ok_or(SopsError::NotSops)?)?;
     check(&tree)?;

@@ -7,7 +7,7 @@ use super::cipher::{Cipher, CipherError};
 use super::error::SopsError;
 use super::unlock::Unlock;
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
-use super::{Document, carrier, metadata, value};
+use super::{Document, block, carrier, metadata, value};
 use crate::pure::desired::Proof;
 use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, splice};
 use crate::pure::keys::DataKey;
@@ -157,26 +157,15 @@ impl Visit for Opener<'_> {
     }
 }
 
-/// The section of keys that stand before any other. SOPS shows it in other formats even where it is empty.
-const DEFAULT_SECTION: &str = "DEFAULT";
-
+/// The section of keys that stand before any other, which SOPS shows in other formats even where it is empty.
 fn with_default_section(branches: &[Branch]) -> Vec<Branch> {
     let with = |branch: &Branch| {
         let value = Node::new(0..0, Value::Map(Vec::new()), Layout::default());
-        let section = Item::Entry(Entry { key: DEFAULT_SECTION.to_owned(), key_span: 0..0, value });
+        let section = Item::Entry(Entry { key: format::INI_DEFAULT.to_owned(), key_span: 0..0, value });
         let items = std::iter::once(section).chain(branch.items.iter().map(format::duplicate_item)).collect();
         Branch::of_items(branch.span.clone(), items)
     };
     branches.iter().map(with).collect()
-}
-
-/// Length of the blank line that ends `text`: SOPS and [`super::seal`] put one before the last section of an INI file.
-fn blank_line_before(text: &[u8]) -> usize {
-    match text {
-        [.., b'\n', b'\r', b'\n'] => 2,
-        [.., b'\n', b'\n'] => 1,
-        _ => 0,
-    }
 }
 
 impl Opened<'_> {
@@ -215,7 +204,9 @@ impl Opened<'_> {
     /// [`Opened::emit`] with an indentation for what is printed anew.
     pub fn emit_with(&self, target: Format, indent: Indent) -> Result<Plaintext, SopsError> {
         if target != self.document.format || target == Format::Binary {
-            if self.document.format == Format::Ini && self.branches.iter().all(|b| b.entry(DEFAULT_SECTION).is_none()) {
+            if self.document.format == Format::Ini
+                && self.branches.iter().all(|b| b.entry(format::INI_DEFAULT).is_none())
+            {
                 return Ok(format::emit_with(&with_default_section(&self.branches), target, indent)?);
             }
             return Ok(format::emit_with(&self.branches, target, indent)?);
@@ -243,15 +234,7 @@ impl Opened<'_> {
         }
         let mut edits = splice::changes(branch, source, tree.format, splice::Aliases::Keep)
             .map_err(|error| unwritable(error, source, tree.format))?;
-        for (index, item) in original.items.iter().enumerate() {
-            if metadata::is_metadata(item, carrier(self.document.format)) {
-                let mut span = splice::removal(source, &original.items, index, original.body_end, original.flow);
-                if tree.format == Format::Ini && span.end >= original.body_end {
-                    span.start -= blank_line_before(source.get(original.span.start..span.start).unwrap_or_default());
-                }
-                edits.push(splice::Edit { span, text: Plaintext::new(Vec::new()) });
-            }
-        }
+        edits.extend(block::removed(source, original, branch, carrier(self.document.format)));
         Ok(splice::apply(source, original.span.clone(), edits))
     }
 }

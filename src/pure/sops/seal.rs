@@ -428,7 +428,7 @@ fn write(
         let mut edits = splice::changes(branch, source, plain.format, splice::Aliases::Expand)
             .map_err(|error| unwritable(error, source, plain.format))?;
         let metadata = metadata(index)?;
-        let patched = old.and_then(|old| block::patched(old, index, &metadata));
+        let patched = old.and_then(|old| block::patched(old, index, original.flow, &metadata));
         edits.extend(match patched {
             Some(text) => block::append(source, original, plain.format, &text),
             None => block::edits(&metadata, source, original, plain.format, indent)?,

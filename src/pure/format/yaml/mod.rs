@@ -5,6 +5,7 @@ mod resolve;
 pub mod time;
 mod write;
 
+pub(in crate::pure) use read::place_comment;
 pub(super) use read::read;
 pub use resolve::resolve_plain;
 pub use write::{Room, key_text, scalar_text};

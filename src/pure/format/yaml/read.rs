@@ -38,7 +38,6 @@ pub(in crate::pure::format) fn read(source: &str, document: &DocumentSpan) -> Re
 struct Pending {
     comment: Comment,
     column: usize,
-    inline: bool,
 }
 
 struct Reader<'s> {
@@ -114,7 +113,7 @@ impl<'s> Reader<'s> {
                     changed: false,
                     element: false,
                 };
-                self.pending.push(Pending { comment, column: span.start.col(), inline });
+                self.pending.push(Pending { comment, column: span.start.col() });
                 continue;
             }
             let tag = span.tag_span().and_then(|tag| tag.byte_range());
@@ -176,7 +175,8 @@ impl<'s> Reader<'s> {
         let is_collection = matches!(found.event, Event::MappingStart(..) | Event::SequenceStart(..));
         // Between a key and a nested collection: an inline comment belongs to the key, the others to the first item.
         let held = if is_collection {
-            let (inline, own): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending).into_iter().partition(|p| p.inline);
+            let (inline, own): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.pending).into_iter().partition(|p| !p.comment.own_line);
             items.extend(inline.into_iter().map(|pending| Item::Comment(pending.comment)));
             own
         } else {
@@ -237,7 +237,8 @@ impl<'s> Reader<'s> {
                 };
                 self.nodes += target.size();
                 let span = self.absolute(&found.range);
-                Ok(Node { span, tag: None, layout: Layout { alias: true, ..layout }, ..target.duplicate() })
+                let anchor = target.anchor.or(Some(target.span.start));
+                Ok(Node { span, tag: None, layout: Layout { alias: true, ..layout }, anchor, ..target.duplicate() })
             }
             _ => Err(self.error(found.range.start, "a value is missing")),
         }
@@ -267,15 +268,16 @@ impl<'s> Reader<'s> {
     /// Puts the waiting comments at the end of `items`; an inline one before the item that it stands behind.
     fn place_comments(&mut self, items: &mut Vec<Item>) {
         for pending in std::mem::take(&mut self.pending) {
-            place(pending, items);
+            place_comment(pending.comment, items);
         }
     }
 
     /// At the end of a collection: comments that start left of its column belong to a collection further out.
     fn place_trailing(&mut self, items: &mut Vec<Item>, column: usize) {
-        let outside = self.pending.iter().position(|p| !p.inline && p.column < column).unwrap_or(self.pending.len());
+        let outside =
+            self.pending.iter().position(|p| p.comment.own_line && p.column < column).unwrap_or(self.pending.len());
         for pending in self.pending.drain(..outside) {
-            place(pending, items);
+            place_comment(pending.comment, items);
         }
     }
 
@@ -373,10 +375,10 @@ impl<'s> Reader<'s> {
     }
 }
 
-fn place(pending: Pending, items: &mut Vec<Item>) {
-    let item = Item::Comment(pending.comment);
-    if let (true, Some(Item::Entry(Entry { value: Node { value, layout, .. }, .. }))) =
-        (pending.inline, items.last_mut())
+pub(in crate::pure) fn place_comment(comment: Comment, items: &mut Vec<Item>) {
+    let inline = !comment.own_line;
+    let item = Item::Comment(comment);
+    if let (true, Some(Item::Entry(Entry { value: Node { value, layout, .. }, .. }))) = (inline, items.last_mut())
         && let (false, Value::Map(inner) | Value::List(inner)) = (layout.alias, value)
         && !inner.is_empty()
     {
@@ -385,7 +387,7 @@ fn place(pending: Pending, items: &mut Vec<Item>) {
         return;
     }
     match items.last() {
-        Some(Item::Entry(_) | Item::Element(_)) if pending.inline => {
+        Some(Item::Entry(_) | Item::Element(_)) if inline => {
             let at = items.len() - 1;
             items.insert(at, item);
         }

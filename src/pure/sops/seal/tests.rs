@@ -71,7 +71,7 @@ fn only_values_become_ciphertext_and_the_rest_stays() {
     let opened = open_text(&sealed, Format::Yaml);
     assert_eq!(
         opened,
-        "# head\n\na:   x  # in line\n\n\nb: {k: v, l: [1, 2]}\nlist:\n- one # c1\n# c2\n- two\nempty: \"\"\nnothing:\nblock: \"l1\\n\\nl2\\n\" # note\n\nlast_unencrypted:   kept as it is\n# tail\n"
+        "# head\n\na:   x  # in line\n\n\nb: {k: v, l: [1, 2]}\nlist:\n- one # c1\n# c2\n- two\nempty: \"\"\nnothing:\nblock: \"l1\\n\\nl2\\n\" # note\n\nlast_unencrypted:   kept as it is\n# tail"
     );
     let selected = seal_text(text, Format::Yaml, &plan(Some(("encrypted_regex", "^a$")))).expect("seals");
     assert!(selected.starts_with(&text.replace("'x'", "@").split('@').next().expect("there").to_owned()), "{selected}");
@@ -114,8 +114,15 @@ fn aliases_of_encrypted_values_are_written_out() {
     let sealed = seal_text(text, Format::Yaml, &plan(None)).expect("seals");
     assert_eq!(
         skeleton(&sealed),
-        "base: &b\n  k: *\ncopy: {k: \"*\"}\nmore:\n  <<: {k: \"*\"}\nname_unencrypted: &n clear\nalso_unencrypted: *n\nmixed: \"*\""
+        "base: &b\n  k: *\ncopy: {k: \"*\"}\nmore:\n  <<: {k: \"*\"}\nname_unencrypted: &n clear\nalso_unencrypted: *n\nmixed: *"
     );
+}
+
+#[test]
+fn a_clear_alias_of_an_encrypted_anchor_is_written_out() {
+    let text = "password: &pw s\nlist: [*pw]\nlines:\n- *pw\nagain: &again {k: *pw}\ncopy: *again\n";
+    let sealed = seal_text(text, Format::Yaml, &plan(Some(("encrypted_regex", "password")))).expect("seals");
+    assert_eq!(skeleton(&sealed), "password: &pw *\nlist: [s]\nlines:\n- s\nagain: &again {k: s}\ncopy: {k: s}");
 }
 
 #[test]
@@ -310,5 +317,54 @@ fn the_ciphertext_of_a_value_cannot_pass_for_a_comment() {
         let tree = format::parse(plain.expose(), Format::Yaml).expect("parses");
         let again = reseal(&opened, &tree, NOW, &mut counter(2)).expect("seals");
         assert!(!again.expose_str().expect("text").contains("hunter2"), "{selector:?}");
+    }
+}
+
+#[test]
+fn an_empty_file_takes_a_value_and_gives_it_up_again() {
+    for text in ["---\n", "\n", "# only\n", "{}\n", "---\n# c\n...\n", "---\n---\nb: 1\n", "a: 1\n"] {
+        let sealed = seal_text(text, Format::Yaml, &plan(None)).unwrap_or_else(|e| panic!("{text:?}: {e}"));
+        let document = parse(sealed.as_bytes(), Format::Yaml).expect("parses");
+        let key = key_of(&document);
+        let opened = open_with_key(&document, key, MacPolicy::Verify).expect("opens");
+        let mut edit = Edit::new(&opened).expect("starts");
+        edit.set_text(r#"["x"]"#, Plaintext::from("new".to_owned())).expect("sets");
+        let more = edit.seal(NOW, &mut counter(2)).unwrap_or_else(|e| panic!("{text:?}: {e}"));
+        let plain = open_text(more.expose_str().expect("text"), Format::Yaml);
+        assert!(
+            plain.contains("x: new") || plain.contains("{\"x\": new}") || plain.contains(r#""x": "new""#),
+            "{plain}"
+        );
+        let document = parse(more.expose(), Format::Yaml).expect("parses");
+        let opened = open_with_key(&document, key_of(&document), MacPolicy::Verify).expect("opens");
+        let mut edit = Edit::new(&opened).expect("starts");
+        edit.unset(r#"["x"]"#).expect("unsets");
+        let less = edit.seal(NOW, &mut counter(3)).unwrap_or_else(|e| panic!("{text:?}: {e}"));
+        assert!(!open_text(less.expose_str().expect("text"), Format::Yaml).contains('x'), "{text:?}");
+    }
+}
+
+#[test]
+fn comments_around_the_block_open_again() {
+    for (text, format) in [
+        ("; only\n# two\n", Format::Ini),
+        ("[s]\n; last\n", Format::Ini),
+        ("; first\n[s]\na = 1\n\n; last\n# of all\n", Format::Ini),
+        ("a = 1 ; in line\n; last\n", Format::Ini),
+        ("{} # behind\n", Format::Yaml),
+        ("{a: 1} # behind\n", Format::Yaml),
+        ("{a: {b: 1}} # behind\n# own\n", Format::Yaml),
+        ("# y\n{a: [1],\n # in\n b: 2 # z\n} # x\n# own\n", Format::Yaml),
+        ("# y\n{a: 1, b: [2] # z\n  # own\n} # x\n", Format::Yaml),
+    ] {
+        let sealed = seal_text(text, format, &plan(None)).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+        assert_eq!(sealed.matches("type:comment]").count(), text.matches(['#', ';']).count(), "{sealed}");
+        assert_eq!(open_text(&sealed, format).trim_end().replace("# ", "; "), text.trim_end().replace("# ", "; "));
+        let document = parse(sealed.as_bytes(), format).expect("parses");
+        let opened = open_with_key(&document, key_of(&document), MacPolicy::Verify).expect("opens");
+        let plain = opened.emit(format).expect("prints");
+        let tree = format::parse(plain.expose(), format).expect("parses");
+        let again = reseal(&opened, &tree, NOW, &mut counter(2)).expect("seals");
+        assert_eq!(skeleton(again.expose_str().expect("text")), skeleton(&sealed), "{text:?}");
     }
 }

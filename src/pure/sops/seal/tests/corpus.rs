@@ -18,21 +18,35 @@ const SELECTORS: [Option<(&str, &str)>; 3] = [
 
 /// Runs `test` on every file of the corpus, sealed with every selector.
 fn each(test: impl Fn(&str, Format, &str, &str)) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sops/corpus");
-    let mut seen = 0;
-    for entry in fs::read_dir(folder).expect("readable") {
-        let path = entry.expect("entry").path();
-        let text = fs::read_to_string(&path).expect("readable");
-        let name = path.file_name().expect("named").to_string_lossy().into_owned();
+    for (name, text) in files() {
         let format = Format::of_path(&name);
         for selector in SELECTORS {
             let sealed =
                 seal_text(&text, format, &plan(selector)).unwrap_or_else(|e| panic!("{name} {selector:?}: {e}"));
             test(&format!("{name} {selector:?}"), format, &text, &sealed);
-            seen += 1;
         }
     }
-    assert!(seen > 20, "the corpus is missing: {seen}");
+}
+
+/// Name and text of every file of the corpus.
+fn files() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/sops/corpus");
+    let read = |entry: std::io::Result<fs::DirEntry>| {
+        let path = entry.expect("entry").path();
+        let name = path.file_name().expect("named").to_string_lossy().into_owned();
+        (name, fs::read_to_string(&path).expect("readable"))
+    };
+    let mut files: Vec<_> = fs::read_dir(folder).expect("readable").map(read).collect();
+    assert!(files.len() > 20, "the corpus is missing: {}", files.len());
+    files.sort();
+    files
+}
+
+/// Some dozen paths to scalars of the first document that have bytes of their own, from all over it.
+fn some_leaves(branch: &Branch) -> Vec<String> {
+    let all = leaves(branch);
+    let step = all.len().div_ceil(12).max(1);
+    all.into_iter().step_by(step).collect()
 }
 
 /// Paths of all scalars of the first document that have bytes of their own, as texts.
@@ -131,11 +145,22 @@ fn sealed_manifests_open_to_the_same_values() {
 }
 
 #[test]
+fn what_no_selector_names_is_the_same_file_afterwards() {
+    let nothing = plan(Some(("encrypted_regex", "^no such name$")));
+    // A block scalar that a file without a last line break ends in gets the sign that says so.
+    for (name, text) in files().into_iter().filter(|(name, _)| name != "cut-block.yaml") {
+        let format = Format::of_path(&name);
+        let sealed = seal_text(&text, format, &nothing).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(open_text(&sealed, format), text, "{name}");
+    }
+}
+
+#[test]
 fn a_set_value_changes_its_bytes_the_mac_and_the_time() {
     each(|name, format, _, sealed| {
         let old = parse(sealed.as_bytes(), format).expect("parses");
         let opened = open_document(&old);
-        for path in leaves(&opened.branches()[0]) {
+        for path in some_leaves(&opened.branches()[0]) {
             let steps = format::place::parse_path(&path).expect("a path");
             let mut edit = Edit::new(&opened).expect("starts");
             edit.set_text(&path, Plaintext::from("an edited value".to_owned()))
@@ -144,7 +169,8 @@ fn a_set_value_changes_its_bytes_the_mac_and_the_time() {
             let new = parsed(&new, format);
             let hide = |document: &Document| {
                 let mut spans = changing(document);
-                spans.push(find(&document.tree.branches, &steps).expect("there").span.clone());
+                let found = find(&document.tree.branches, &steps).unwrap_or_else(|e| panic!("{name} {path}: {e:?}"));
+                spans.push(found.span.clone());
                 masked(document, spans)
             };
             assert_eq!(hide(&new), hide(&old), "{name} {path}");
@@ -163,7 +189,11 @@ fn an_unset_value_takes_its_own_lines_with_it() {
     each(|name, format, _, sealed| {
         let old = parse(sealed.as_bytes(), format).expect("parses");
         let opened = open_document(&old);
-        for path in leaves(&opened.branches()[0]) {
+        if leaves(&opened.branches()[0]).len() < 2 {
+            // A map without entries is written in braces, and the block with it.
+            return;
+        }
+        for path in some_leaves(&opened.branches()[0]) {
             let mut edit = Edit::new(&opened).expect("starts");
             edit.unset(&path).unwrap_or_else(|e| panic!("{name} {path}: {e}"));
             let new = edit.seal(LATER, &mut counter(5)).unwrap_or_else(|e| panic!("{name} {path}: {e}"));
@@ -222,7 +252,7 @@ fn what_changes_nothing_leaves_the_file_as_it_is() {
     each(|name, format, _, sealed| {
         let document = parse(sealed.as_bytes(), format).expect("parses");
         let opened = open_document(&document);
-        for path in leaves(&opened.branches()[0]) {
+        for path in some_leaves(&opened.branches()[0]) {
             let steps = format::place::parse_path(&path).expect("a path");
             let Value::Scalar(Scalar::Text(text)) = &find(opened.branches(), &steps).expect("there").value else {
                 continue;
