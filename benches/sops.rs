@@ -1,5 +1,6 @@
 //! `latchwork sops` beside the real `sops`, each row in one run: start-up, one small file, 10,000 values, 1,000 files,
-//! `updatekeys` on 1,000 files. Prints a table. Alone: `cargo bench --bench sops`.
+//! `updatekeys` and `rekey` on 1,000 files, 300 files on a key service that takes 200 ms. Prints a table. Alone:
+//! `cargo bench --bench sops`.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::print_stderr, clippy::indexing_slicing)]
 
@@ -8,8 +9,12 @@
 mod rig;
 
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rig::process::{run_ok, timed};
@@ -17,6 +22,8 @@ use rig::{scratch, tools};
 
 const FILES: usize = 1000;
 const VALUES: usize = 10_000;
+const SLOW_FILES: usize = 300;
+const SLOW_MILLISECONDS: u64 = 200;
 
 /// What is compared, and the two identities that it needs.
 struct Bench {
@@ -31,6 +38,7 @@ impl Bench {
         command.args(arguments).env_clear().env("HOME", self.link.parent().expect("a folder"));
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("SOPS_AGE_KEY_FILE", &self.identity).env("SOPS_DISABLE_VERSION_CHECK", "1");
+        command.env("VAULT_TOKEN", "bench");
         command
     }
 
@@ -78,8 +86,8 @@ fn prepare() -> Bench {
     Bench { identity, recipients: recipients.try_into().expect("two"), link }
 }
 
-/// Distinct files, each with a data key of its own.
-fn repository(bench: &Bench) -> Vec<String> {
+/// Distinct files, each with a data key of its own, wrapped to `key` (a flag and its value).
+fn repository(bench: &Bench, files: usize, key: [&str; 2]) -> (PathBuf, Vec<String>) {
     let folder = scratch::dir("repository");
     let file = |n: usize| {
         let path = folder.join(format!("secret-{n:04}.yaml"));
@@ -87,34 +95,96 @@ fn repository(bench: &Bench) -> Vec<String> {
         std::fs::write(&path, plain).expect("own folder");
         let path = text(&path);
         let pattern = "^(data|stringData)$";
-        let arguments = ["encrypt", "-i", "--encrypted-regex", pattern, "--age", &bench.recipients[0], &path];
+        let arguments = ["encrypt", "-i", "--encrypted-regex", pattern, key[0], key[1], &path];
         run_ok(bench.ours(&arguments), b"");
         path
     };
-    (0..FILES).map(file).collect()
+    let files = (0..files).map(file).collect();
+    (folder, files)
 }
 
-/// Brings all files to the other recipient and back, one process each time.
-fn updatekeys(bench: &Bench, files: &[String]) -> [Duration; 2] {
-    let rules =
-        |recipient: &str| text(&scratch::file(".sops.yaml", format!("creation_rules:\n  - age: {recipient}\n")));
-    let (there, back) = (rules(&bench.recipients[1]), rules(&bench.recipients[0]));
-    let arguments = |rules: &str| {
-        let mut all = vec!["--config".to_owned(), rules.to_owned(), "updatekeys".into(), "-y".into()];
-        all.extend_from_slice(files);
-        all
+fn rules(folder: &Path, key: &str) -> String {
+    let path = folder.join(".sops.yaml");
+    std::fs::write(&path, format!("creation_rules:\n  - {key}\n")).expect("own folder");
+    text(&path)
+}
+
+/// A transit engine of one address: what it wraps is what it was given. Each call takes as long as the counter says.
+fn transit() -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    let delay = Arc::new(AtomicU64::new(0));
+    let shared = Arc::clone(&delay);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let delay = Arc::clone(&shared);
+            std::thread::spawn(move || serve(stream, &delay));
+        }
+    });
+    (address, delay)
+}
+
+/// Answers the requests of one connection. `None` when it is closed.
+fn serve(stream: TcpStream, delay: &AtomicU64) -> Option<()> {
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut stream = stream;
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let encrypt = line.contains("/encrypt/");
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).ok()?;
+            let header = header.trim().to_ascii_lowercase();
+            if let Some(number) = header.strip_prefix("content-length:") {
+                length = number.trim().parse().ok()?;
+            }
+            if header.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        std::thread::sleep(Duration::from_millis(delay.load(Ordering::Relaxed)));
+        let body: serde_json::Value = serde_json::from_slice(&body).ok()?;
+        let field = |name: &str| body.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
+        let data = match encrypt {
+            true => serde_json::json!({"ciphertext": format!("vault:v1:{}", field("plaintext"))}),
+            false => serde_json::json!({"plaintext": field("ciphertext").trim_start_matches("vault:v1:")}),
+        };
+        let text = serde_json::json!({"data": data}).to_string();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ";
+        write!(stream, "{head}{}\r\n\r\n{text}", text.len()).ok()?;
+    }
+}
+
+/// Brings all files to the other key and back, one process each time.
+fn updatekeys(bench: &Bench, folder: &Path, files: &[String], [here, there]: [&str; 2]) -> [Duration; 2] {
+    let run = |command: fn(&Bench, &[&str]) -> Command, key: &str| {
+        let rules = rules(folder, key);
+        let mut all = vec!["--config", rules.as_str(), "updatekeys", "-y"];
+        all.extend(files.iter().map(String::as_str));
+        timed(command(bench, &all))
     };
-    let run = |command: fn(&Bench, &[&str]) -> Command, rules: &str| {
-        let arguments = arguments(rules);
-        timed(command(bench, &arguments.iter().map(String::as_str).collect::<Vec<_>>()))
-    };
-    [run(Bench::ours, &there), run(Bench::theirs, &back)]
+    [run(Bench::ours, there), run(Bench::theirs, here)]
+}
+
+/// `latchwork rekey` over the tree, and back with a process of `sops updatekeys` for each file.
+fn rekey(bench: &Bench, folder: &Path, files: &[String], [here, there]: [&str; 2]) -> [Duration; 2] {
+    rules(folder, there);
+    let program = Path::new(env!("CARGO_BIN_EXE_latchwork"));
+    let mut command = bench.prepared(program, &["rekey", "--yes", "."]);
+    command.current_dir(folder);
+    let ours = timed(command);
+    let rules = rules(folder, here);
+    let one = |file: &String| timed(bench.theirs(&["--config", &rules, "updatekeys", "-y", file]));
+    [ours, files.iter().map(one).sum()]
 }
 
 fn main() {
     let bench = prepare();
     let recipient = bench.recipients[0].as_str();
-    let files = repository(&bench);
+    let (folder, files) = repository(&bench, FILES, ["--age", recipient]);
     let mut large = String::new();
     for n in 0..VALUES {
         let _ = writeln!(large, "key_{n}:\n  user: user-{n}");
@@ -134,6 +204,23 @@ fn main() {
     let each = |command: fn(&Bench, &[&str]) -> Command| -> Duration {
         files.iter().map(|file| timed(command(&bench, &["decrypt", file]))).sum()
     };
-    print_row("decrypt 1,000 files, a process each", [each(Bench::ours), each(Bench::theirs)]);
-    print_row("`updatekeys` on 1,000 files, one process", updatekeys(&bench, &files));
+    let theirs = each(Bench::theirs);
+    print_row("decrypt 1,000 files, a process each", [each(Bench::ours), theirs]);
+    let program = Path::new(env!("CARGO_BIN_EXE_latchwork"));
+    let tree = bench.prepared(program, &["render", &text(&folder), "--identity", &text(&bench.identity)]);
+    print_row("decrypt 1,000 files: `latchwork render`, and a process of `sops` each", [timed(tree), theirs]);
+    let age = bench.recipients.each_ref().map(|recipient| format!("age: {recipient}"));
+    let keys = [age[0].as_str(), age[1].as_str()];
+    print_row("`updatekeys` on 1,000 files, one process", updatekeys(&bench, &folder, &files, keys));
+    let what = "`latchwork rekey` over 1,000 files, and a process of `sops updatekeys` each";
+    print_row(what, rekey(&bench, &folder, &files, keys));
+
+    let (address, delay) = transit();
+    let uris = ["one", "two"].map(|key| format!("{address}/v1/transit/keys/{key}"));
+    let (folder, files) = repository(&bench, SLOW_FILES, ["--hc-vault-transit", &uris[0]]);
+    delay.store(SLOW_MILLISECONDS, Ordering::Relaxed);
+    let keys = uris.each_ref().map(|uri| format!("hc_vault_transit_uri: {uri}"));
+    let keys = [keys[0].as_str(), keys[1].as_str()];
+    let what = "`updatekeys` on 300 files, one process, a key service that takes 200 ms";
+    print_row(what, updatekeys(&bench, &folder, &files, keys));
 }
