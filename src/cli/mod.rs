@@ -32,7 +32,15 @@ mod workers;
 
 /// Opens every secret a GitOps repository can hold, inside the Kubernetes cluster, and turns its keys safely.
 #[derive(Parser)]
-#[command(name = "latchwork", version, about, propagate_version = true, max_term_width = 110)]
+// A flag that is given twice counts with its last value, as in the programs whose names this one goes under.
+#[command(
+    name = "latchwork",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 110,
+    args_override_self = true
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

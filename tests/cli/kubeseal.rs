@@ -407,3 +407,15 @@ fn a_pinned_certificate_seals_offline_and_refuses_every_other_key() {
     let private = run(here(ours(&[])), named.as_bytes());
     assert!(private.stderr.contains("a private key"), "{}", private.stderr);
 }
+
+/// As the flags of Go's programs: the last one counts.
+#[test]
+fn a_flag_may_be_given_twice() {
+    let missing = "/no/such/certificate.pem";
+    let flags = ["--cert", "/also/missing.pem", "--cert", missing];
+    for (name, command) in [("kubeseal", theirs(&flags)), ("latchwork", ours(&flags))] {
+        let ran = run(command, b"{}");
+        assert_eq!(ran.status.code(), Some(1), "{name}");
+        assert_eq!(ran.stderr, format!("error: open {missing}: no such file or directory\n"), "{name}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
@@ -182,6 +182,22 @@ async fn our_program_takes_the_place_of_the_controller_within_its_role() {
         if found["password"].0 == b"hunter2" { Ok(()) } else { Err("another value".into()) }
     })
     .await;
+
+    // A foreign Secret in the way; who replaces it by deleting it first does not find ours in its place.
+    plane.apply(&secret("taken"));
+    let certificate = run_ok(kubeseal(tools::path("kubeseal"), &plane, &["--fetch-cert"]), b"");
+    let certificate = scratch::file("cert.pem", certificate).display().to_string();
+    let sealed = kubeseal(called("kubeseal"), &plane, &["--cert", &certificate]);
+    plane.apply(&run_ok(sealed, secret("taken").as_bytes()));
+    eventually(SOON, "the refusal", || async {
+        let status = objects.get("taken").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        if status.synced().is_some_and(|c| c.status == "False") { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    secrets.delete("taken", &Default::default()).await.unwrap();
+    let deleted = Instant::now();
+    opened(&plane, &controller, "taken").await;
+    assert!(deleted.elapsed() > Duration::from_millis(900), "it came back within {:?}", deleted.elapsed());
 
     // SIGUSR1 makes a new key, and what was sealed before still opens.
     let fetch = || run_ok(kubeseal(tools::path("kubeseal"), &plane, &["--fetch-cert"]), b"");

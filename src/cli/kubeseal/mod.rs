@@ -275,7 +275,15 @@ impl Kubeseal {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("open {}", path.display()))
+    std::fs::read(path).map_err(|error| not_opened(path, &error))
+}
+
+/// In the incumbent's words: "no such file or directory", with no number behind it.
+fn not_opened(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    anyhow::anyhow!("open {}: {}{rest}", path.display(), first.to_lowercase())
 }
 
 /// The text of a certificate in a file or behind a URL.

@@ -19,7 +19,7 @@ use crate::pure::sealed::{Hints, SealingKeys, UnsealError, blob, manifest, pem};
 pub(super) fn unseal(text: &[u8], key_files: &[PathBuf], output: Output) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let mut keys = SealingKeys::new();
     for path in key_files {
-        let text = Zeroizing::new(std::fs::read(path).with_context(|| format!("open {}", path.display()))?);
+        let text = Zeroizing::new(super::read(path)?);
         add_keys(&mut keys, &path.display().to_string(), &text)?;
     }
     let object = manifest::read_one(text)?;

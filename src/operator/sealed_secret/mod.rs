@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -48,6 +48,10 @@ const REASONS: &str = "SealedSecretReason";
 /// Component of the events, as the incumbent's users filter by it.
 const COMPONENT: &str = "sealed-secrets";
 
+/// How long the name of a deleted Secret that was not ours is left to others. Who replaces a Secret deletes it first, and
+/// must not find ours in its place; the incumbent, which is not told of such a deletion, leaves it for longer.
+const VACANCY: Duration = Duration::from_secs(1);
+
 /// What the reconciler, the watches and the endpoints share.
 struct Sealed {
     context: Arc<Context>,
@@ -62,6 +66,8 @@ struct Sealed {
     secrets: HashMap<String, Arc<Store<SecretMeta>>>,
     /// What is known of each Secret since our last look or write.
     known: Mutex<HashMap<ObjectKey, Look>>,
+    /// When Secrets that were not ours were deleted, for [`VACANCY`].
+    vacated: Mutex<HashMap<ObjectKey, Instant>>,
     metrics: SealedMetrics,
     /// Places for objects whose values are opened.
     openings: Semaphore,
@@ -112,6 +118,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         keys: Arc::new(KeySet::new(context)),
         hints: RwLock::default(),
         known: Mutex::default(),
+        vacated: Mutex::default(),
         metrics: SealedMetrics::register(&context.metrics, context.settings.sealing.omit_object_metrics),
         openings: Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
     });
@@ -231,6 +238,13 @@ impl Sealed {
         if self.object(change.key).is_none() {
             return;
         }
+        if let (Some(old), None) = (change.old, change.new)
+            && !self.is_ours(change.key, old)
+        {
+            self.vacated.lock().unwrap_or_else(PoisonError::into_inner).insert(change.key.clone(), Instant::now());
+            self.driver.add_after(change.key.clone(), Lane::Change, VACANCY);
+            return;
+        }
         let version = change.new.and_then(|entry| entry.object.as_ref().ok()).map(|meta| &meta.resource_version);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let news = match (version, known.get(change.key)) {
@@ -242,6 +256,26 @@ impl Sealed {
         drop(known);
         if news {
             self.driver.add(change.key.clone(), lane_of(change.listed));
+        }
+    }
+
+    /// Whether the SealedSecret controls the Secret.
+    fn is_ours(&self, key: &ObjectKey, secret: &Entry<SecretMeta>) -> bool {
+        let controller = secret.object.as_ref().ok().and_then(|meta| meta.controller.clone());
+        controller.is_some() && controller == self.object(key).and_then(|entry| entry.meta.uid.clone())
+    }
+
+    /// How long the name of a Secret that was not ours stays empty still. The live Secret is known to be gone; the watch may
+    /// not have told so yet.
+    fn vacancy(&self, key: &ObjectKey) -> Option<Duration> {
+        let since = {
+            let mut vacated = self.vacated.lock().unwrap_or_else(PoisonError::into_inner);
+            vacated.retain(|_, since| since.elapsed() < VACANCY);
+            vacated.get(key).copied()
+        };
+        match since {
+            Some(since) => Some(VACANCY.saturating_sub(since.elapsed())),
+            None => self.secret_meta(key).filter(|meta| !self.is_ours(key, meta)).map(|_| VACANCY),
         }
     }
 
@@ -357,6 +391,9 @@ impl Sealed {
         };
         let first_look = self.is_first_look(key);
         let live = secrets::get(&self.context.cluster, &key.namespace, &key.name).await?;
+        if let Some(wait) = self.vacancy(key).filter(|_| live.is_none()) {
+            return Err(Stop::Finish(Finish::FailedFor(wait)));
+        }
         let policy = GuardPolicy {
             namespace: Some(key.namespace.clone()),
             allow_token_types: self.context.settings.sealing.allow_token_types,

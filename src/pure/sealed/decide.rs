@@ -237,6 +237,9 @@ pub fn conclude(object: &SealedSecret, outcome: &Outcome, mark: Option<String>, 
     let mut writer = Conditions { conditions: before.conditions, now: Time(now), changed: false };
     // First, since the printer columns read the first one.
     writer.set(SYNCED, status, reason, message.clone());
+    if !writer.changed && before.observed_generation != generation {
+        writer.renew(SYNCED);
+    }
     let synced = writer.changed || before.observed_generation != generation;
     writer.set(READY, status, reason, message);
     match outcome {
@@ -297,7 +300,7 @@ impl Conditions {
         let condition = SealedSecretCondition {
             kind: kind.into(),
             status: status.into(),
-            last_update_time: Some(self.now.clone()),
+            last_update_time: Some(update_after(since.as_ref().and_then(Option::as_ref), &self.now)),
             last_transition_time: since.unwrap_or_else(|| Some(self.now.clone())),
             reason: reason.into(),
             message,
@@ -309,10 +312,32 @@ impl Conditions {
         }
     }
 
+    /// Said again of another generation: the incumbent moves the time of the update then, and that of the transition not.
+    fn renew(&mut self, kind: &str) {
+        let old = self.conditions.iter().position(|condition| condition.kind == kind);
+        let updated = old.and_then(|at| self.conditions.get(at)).and_then(|c| c.last_transition_time.clone());
+        let updated = update_after(updated.as_ref(), &self.now);
+        if let Some(condition) = old.and_then(|at| self.conditions.get_mut(at)) {
+            self.changed |= condition.last_update_time.as_ref() != Some(&updated);
+            condition.last_update_time = Some(updated);
+        }
+    }
+
     fn remove(&mut self, kind: &str) {
         let before = self.conditions.len();
         self.conditions.retain(|condition| condition.kind != kind);
         self.changed |= self.conditions.len() != before;
+    }
+}
+
+/// The time of an update, later than that of the transition before it. Times have whole seconds here, and one that
+/// falls into the same second is rounded up, so that it can be told that something was updated since.
+fn update_after(transition: Option<&Time>, now: &Time) -> Time {
+    match transition.map(|time| time.0.as_second()) {
+        Some(second) if second >= now.0.as_second() => {
+            Time(Timestamp::from_second(second.saturating_add(1)).unwrap_or(now.0))
+        }
+        _ => now.clone(),
     }
 }
 

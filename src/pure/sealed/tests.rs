@@ -680,6 +680,17 @@ fn status_and_event_say_each_thing_once() {
     let next = conclude(&object, &fail("t"), None, now("2026-01-05T00:00:00Z"));
     assert_eq!(next.status.expect("written").observed_generation, Some(4));
 
+    // In force again and of another generation within the second: an update, and no transition.
+    let mut fresh = object.clone();
+    fresh.status = None;
+    fresh.status = conclude(&fresh, &Outcome::Written, None, now("2026-01-06T00:00:00Z")).status;
+    let before = condition(&fresh);
+    fresh.metadata.generation = Some(5);
+    fresh.status = conclude(&fresh, &Outcome::Written, None, now("2026-01-06T00:00:00.4Z")).status;
+    let after = condition(&fresh);
+    assert_eq!(after.last_transition_time, before.last_transition_time);
+    assert_eq!(after.last_update_time.map(|time| time.0), Some(now("2026-01-06T00:00:01Z")));
+
     let passing = Outcome::Failed(Failure::Api { text: "busy".into(), retry: Retry::Backoff });
     let passing = conclude(&object, &passing, None, now("2026-01-05T00:00:00Z")).status.expect("written");
     assert!(passing.condition("Stalled").is_none() && passing.condition("Reconciling").is_some());
