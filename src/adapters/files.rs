@@ -1,9 +1,12 @@
 //! Files on disk: the walk over a tree of manifests, and the listing of a repository as Git sees it.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use crate::pure::gitops::tree::{TreeBudget, TreeError, TreeFile, is_hidden, is_manifest};
 use crate::pure::limits;
@@ -117,7 +120,8 @@ impl Walk {
 }
 
 /// Lists the regular files below `root` in the byte order of their names, hidden ones too, without `.git`; with
-/// `all` unset also without what Git ignores. A `root` that is a file is listed as it is. Symbolic links are passed over:
+/// `all` unset also without what Git ignores. What Git tracks it does not ignore, whatever `.gitignore` says: such files
+/// follow at the end, where the `git` program is there to name them. A `root` that is a file is listed as it is. Symbolic links are passed over:
 /// what they lead to inside the tree is met by itself.
 ///
 /// What cannot be listed is an error of that path alone.
@@ -149,10 +153,34 @@ pub fn list(root: &Path, all: bool) -> Vec<Result<PathBuf, (PathBuf, TreeError)>
         }
         if found.len() > limits::FILES_PER_TREE {
             found.push(Err((root.to_owned(), TreeError::TooManyFiles { max: limits::FILES_PER_TREE })));
-            break;
+            return found;
         }
     }
+    if !all {
+        // The walk and Git may read a pattern differently.
+        let met: HashSet<PathBuf> = found.iter().flatten().cloned().collect();
+        let tracked = tracked_though_ignored(root).into_iter();
+        found.extend(tracked.filter(|path| !met.contains(path)).map(Ok));
+    }
     found
+}
+
+/// Regular files below `root` that are in Git's index and match a rule of `.gitignore`. None outside a repository.
+fn tracked_though_ignored(root: &Path) -> Vec<PathBuf> {
+    let listed = Command::new("git")
+        // The settings of a repository that is only looked at must not start a program.
+        .args(["-c", "core.fsmonitor=false", "ls-files", "-z", "--cached", "--ignored", "--exclude-standard"])
+        .current_dir(root)
+        .stderr(Stdio::null())
+        .stdin(Stdio::null())
+        .output();
+    let Some(listed) = listed.ok().filter(|output| output.status.success()) else { return Vec::new() };
+    let paths = listed.stdout.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    paths
+        .take(limits::FILES_PER_TREE)
+        .map(|path| root.join(OsStr::from_bytes(path)))
+        .filter(|path| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()))
+        .collect()
 }
 
 /// Reads one file.

@@ -115,6 +115,26 @@ fn a_repository_in_order_passes_and_each_fault_is_named() {
 }
 
 #[test]
+fn what_git_tracks_is_looked_at_though_it_is_ignored() {
+    let repository = Repository::new();
+    repository.write(".gitignore", "local/\n");
+    for name in ["local/tracked.yaml", "local/free.yaml"] {
+        repository.write(
+            name,
+            &format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: x}}\nstringData: {{a: {CANARY}}}\n"),
+        );
+    }
+    let clean = repository.latchwork(&["check"]);
+    assert_eq!(clean.status.code(), Some(0), "{}", clean.stdout);
+    repository.run_ok("git", &["add", "--force", "local/tracked.yaml"]);
+    for arguments in [&["check"][..], &["check", "."]] {
+        let found = repository.latchwork(arguments);
+        assert_eq!(found.status.code(), Some(1), "{arguments:?}: {}", found.stdout);
+        assert!(found.stdout.contains("local/tracked.yaml:") && !found.stdout.contains("free"), "{}", found.stdout);
+    }
+}
+
+#[test]
 fn what_is_staged_is_what_is_checked() {
     let repository = Repository::new();
     repository.run_ok("git", &["add", "--all"]);

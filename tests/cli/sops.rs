@@ -566,6 +566,30 @@ fn ini_is_laid_out_as_sops_does() {
 }
 
 #[test]
+fn what_is_decrypted_ends_in_a_line_break() {
+    let recipient = recipients().remove(0);
+    for (file, plain) in [
+        ("x.yaml", "a: 2024-01-01T00:00:00Z\nb: text"),
+        ("x.env", "A=1\nB=2"),
+        ("x.ini", "[s]\na = 1"),
+        ("x.json", "{\n\t\"a\": 1\n}"),
+    ] {
+        let place = scratch::file(file, plain);
+        for (name, program) in BOTH {
+            let sealed = run_ok(program(&["encrypt", "--age", &recipient, &text(&place)]), b"");
+            let sealed = text(&scratch::file(file, sealed));
+            let printed = BOTH.map(|(_, opener)| run_ok(opener(&["decrypt", &sealed]), b""));
+            assert_eq!(printed[0], printed[1], "{file} by {name}");
+            assert_eq!(printed[1], format!("{plain}\n"));
+        }
+    }
+    // The line break that is added is none of the value.
+    let place = text(&scratch::file("x.yaml", "a: |\n    text"));
+    let sealed = text(&scratch::file("x.yaml", run_ok(ours(&["encrypt", "--age", &recipient, &place]), b"")));
+    assert_eq!(run_ok(ours(&["decrypt", &sealed]), b""), "a: text\n");
+}
+
+#[test]
 fn a_rule_without_keys_is_an_empty_group() {
     let folder = scratch::dir("repo");
     let rules = "creation_rules:\n  - path_regex: a\\.yaml$\n  - path_regex: b\\.yaml$\n    key_groups: []\n  - key_groups: [{}]\n";

@@ -38,9 +38,24 @@ pub fn decrypt(args: &DecryptArgs, run: &Run<'_>) -> Outcome {
     // An empty path is no path.
     let plain = match args.extract.as_ref().filter(|path| !path.is_empty()) {
         Some(path) => extract(&opened, path, target, run)?,
-        None => opened.emit_with(target, indent(run)).map_err(|error| Failure::of(&input.name, &error))?,
+        None => {
+            let plain = opened.emit_with(target, indent(run)).map_err(|error| Failure::of(&input.name, &error))?;
+            with_last_break(plain, target)
+        }
     };
     files::write(&args.target, &input, &plain)
+}
+
+/// What SOPS prints ends in a line break. Edits keep a file without one as it is; what is decrypted to be read by another
+/// program gets it.
+fn with_last_break(plain: Plaintext, format: Format) -> Plaintext {
+    if format == Format::Binary || plain.is_empty() || plain.expose().ends_with(b"\n") {
+        return plain;
+    }
+    let mut bytes = Vec::with_capacity(plain.expose().len() + 1);
+    bytes.extend_from_slice(plain.expose());
+    bytes.push(b'\n');
+    Plaintext::new(bytes)
 }
 
 /// The value at a path: text as it is, a map or list as a file, other scalars as the format writes them.
