@@ -157,10 +157,13 @@ pub fn list(root: &Path, all: bool) -> Vec<Result<PathBuf, (PathBuf, TreeError)>
         }
     }
     if !all {
-        // The walk and Git may read a pattern differently.
-        let met: HashSet<PathBuf> = found.iter().flatten().cloned().collect();
-        let tracked = tracked_though_ignored(root).into_iter();
-        found.extend(tracked.filter(|path| !met.contains(path)).map(Ok));
+        let mut tracked = tracked_though_ignored(root);
+        if !tracked.is_empty() {
+            // The walk and Git may read a pattern differently.
+            let met: HashSet<&PathBuf> = found.iter().flatten().collect();
+            tracked.retain(|path| !met.contains(path));
+        }
+        found.extend(tracked.into_iter().map(Ok));
     }
     found
 }

@@ -123,6 +123,14 @@ async fn warnings_go_to_standard_error_and_metrics_name_no_object_when_asked() {
     assert!(!shown.contains("named-nowhere"), "{shown}");
 }
 
+async fn synced(objects: &Api<SealedSecret>, name: &str, wanted: &str) {
+    eventually(SOON, &format!("{name} to be Synced: {wanted}"), || async {
+        let status = objects.get(name).await.map_err(|e| e.to_string())?.status.unwrap_or_default();
+        if status.synced().is_some_and(|c| c.status == wanted) { Ok(()) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn our_program_takes_the_place_of_the_controller_within_its_role() {
     rig::require_sandbox("a program in a pod");
@@ -161,11 +169,7 @@ async fn our_program_takes_the_place_of_the_controller_within_its_role() {
         );
     }
     let objects = Api::<SealedSecret>::namespaced(plane.client().await, "default");
-    eventually(SOON, "the status", || async {
-        let status = objects.get("db0").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
-        if status.synced().is_some_and(|c| c.status == "True") { Ok(()) } else { Err(format!("{status:?}")) }
-    })
-    .await;
+    synced(&objects, "db0", "True").await;
     let events = Api::<Event>::namespaced(plane.client().await, "default");
     eventually(SOON, "the event", || async {
         let events = events.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
@@ -189,11 +193,7 @@ async fn our_program_takes_the_place_of_the_controller_within_its_role() {
     let certificate = scratch::file("cert.pem", certificate).display().to_string();
     let sealed = kubeseal(called("kubeseal"), &plane, &["--cert", &certificate]);
     plane.apply(&run_ok(sealed, secret("taken").as_bytes()));
-    eventually(SOON, "the refusal", || async {
-        let status = objects.get("taken").await.map_err(|e| e.to_string())?.status.unwrap_or_default();
-        if status.synced().is_some_and(|c| c.status == "False") { Ok(()) } else { Err(format!("{status:?}")) }
-    })
-    .await;
+    synced(&objects, "taken", "False").await;
     secrets.delete("taken", &Default::default()).await.unwrap();
     let deleted = Instant::now();
     opened(&plane, &controller, "taken").await;

@@ -29,9 +29,7 @@ pub fn set(args: &SetArgs, run: &Run<'_>) -> Outcome {
     let text = value_text(args)?;
     let invalid = |_| Failure::new(code::INVALID_SET_FORMAT, "Value for --set is not valid JSON");
     let json: serde_json::Value = serde_json::from_str(text.expose_str().unwrap_or_default()).map_err(invalid)?;
-    let types =
-        Types { input_type: args.input_type.clone(), output_type: args.output_type.clone(), ..Types::default() };
-    change(run, &args.file, &types, args.idempotent, args.ignore_mac, |tree| {
+    change(run, &args.file, &types(&args.input_type, &args.output_type), args.idempotent, args.ignore_mac, |tree| {
         let flat = matches!(tree.format, Format::Dotenv | Format::Ini | Format::Binary);
         let node = match &json {
             // Text is all that these formats have.
@@ -61,13 +59,17 @@ fn value_text(args: &SetArgs) -> Result<Plaintext, Failure> {
 /// `sops unset`.
 pub fn unset(args: &UnsetArgs, run: &Run<'_>) -> Outcome {
     let path = path_of(&args.index)?;
-    let types =
-        Types { input_type: args.input_type.clone(), output_type: args.output_type.clone(), ..Types::default() };
-    change(run, &args.file, &types, args.idempotent, args.ignore_mac, |tree| match place::unset(tree, &path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(PathError::Missing) if args.idempotent => Ok(None),
-        Err(error) => Err(Failure::of_path(&args.index, error)),
+    change(run, &args.file, &types(&args.input_type, &args.output_type), args.idempotent, args.ignore_mac, |tree| {
+        match place::unset(tree, &path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(PathError::Missing) if args.idempotent => Ok(None),
+            Err(error) => Err(Failure::of_path(&args.index, error)),
+        }
     })
+}
+
+fn types(input: &Option<String>, output: &Option<String>) -> Types {
+    Types { input_type: input.clone(), output_type: output.clone(), ..Types::default() }
 }
 
 /// Opens a file, changes its plaintext, seals it again and replaces it. What changes nothing writes nothing, unless the

@@ -314,13 +314,10 @@ impl Conditions {
 
     /// Said again of another generation: the incumbent moves the time of the update then, and that of the transition not.
     fn renew(&mut self, kind: &str) {
-        let old = self.conditions.iter().position(|condition| condition.kind == kind);
-        let updated = old.and_then(|at| self.conditions.get(at)).and_then(|c| c.last_transition_time.clone());
-        let updated = update_after(updated.as_ref(), &self.now);
-        if let Some(condition) = old.and_then(|at| self.conditions.get_mut(at)) {
-            self.changed |= condition.last_update_time.as_ref() != Some(&updated);
-            condition.last_update_time = Some(updated);
-        }
+        let Some(condition) = self.conditions.iter_mut().find(|condition| condition.kind == kind) else { return };
+        let updated = Some(update_after(condition.last_transition_time.as_ref(), &self.now));
+        self.changed |= condition.last_update_time != updated;
+        condition.last_update_time = updated;
     }
 
     fn remove(&mut self, kind: &str) {
