@@ -1,4 +1,6 @@
 //! Flags and positional arguments.
+//!
+//! What several verbs share has plain comments: a doc comment would become the help of the verb.
 
 use std::path::PathBuf;
 
@@ -22,7 +24,7 @@ pub struct SopsArgs {
     pub(super) verb: Option<Verb>,
 }
 
-/// Flags that every verb takes.
+// Flags that every verb takes.
 #[derive(Args, Clone, Default)]
 pub struct Global {
     /// Use this .sops.yaml instead of searching one upwards from the working directory
@@ -51,6 +53,7 @@ pub struct Global {
 }
 
 #[derive(Subcommand)]
+#[command(defer = true)]
 pub enum Verb {
     /// Decrypt a file, to standard output unless told otherwise
     Decrypt(DecryptArgs),
@@ -82,7 +85,7 @@ pub enum Verb {
     Completion(CompletionArgs),
 }
 
-/// Formats and names of input and output.
+// Formats and names of input and output.
 #[derive(Args, Clone, Default)]
 pub struct Types {
     /// Format of the input: yaml, json, dotenv, ini, binary [default: by the file's name]
@@ -96,7 +99,7 @@ pub struct Types {
     pub filename_override: Option<String>,
 }
 
-/// Where the result goes.
+// Where the result goes.
 #[derive(Args, Clone, Default)]
 pub struct Target {
     /// Write the result over the file
@@ -107,7 +110,7 @@ pub struct Target {
     pub output: Option<PathBuf>,
 }
 
-/// Keys that are named on the command line.
+// Keys that are named on the command line.
 #[derive(Args, Clone, Default)]
 pub struct KeyArgs {
     /// age recipients, separated by commas
@@ -142,7 +145,7 @@ pub struct KeyArgs {
     pub shamir_secret_sharing_threshold: Option<usize>,
 }
 
-/// What is encrypted.
+// What is encrypted.
 #[derive(Args, Clone, Default)]
 pub struct SelectorArgs {
     /// Leave names that end so
@@ -249,7 +252,7 @@ pub struct UnsetArgs {
     pub index: String,
 }
 
-/// Keys that a rotation adds to the first group and removes from all.
+// Keys that a rotation adds to the first group and removes from all.
 #[derive(Args, Clone, Default)]
 pub struct KeyChanges {
     /// Add these age recipients
@@ -373,7 +376,7 @@ pub struct EditArgs {
     pub file: PathBuf,
 }
 
-/// How a command is run.
+// How a command is run.
 #[derive(Args)]
 pub struct WhoArgs {
     /// Run the command as this user, with HOME, USER and LOGNAME of it; needs the right to
@@ -384,7 +387,7 @@ pub struct WhoArgs {
     pub background: bool,
 }
 
-/// Changes of key groups.
+// Changes of key groups.
 #[derive(Subcommand)]
 pub enum GroupsVerb {
     /// Add a group with the keys of the flags
@@ -399,7 +402,7 @@ pub struct GroupsArgs {
     pub verb: GroupsVerb,
 }
 
-/// The file whose groups change.
+// The file whose groups change.
 #[derive(Args)]
 pub struct GroupsFile {
     /// The file
@@ -479,7 +482,7 @@ pub struct ExecEnvArgs {
     pub command: String,
 }
 
-/// Serve keys to other programs.
+/// Let others use the keys and cloud credentials of this machine over a socket.
 ///
 /// Whoever reaches the address may have data keys decrypted: there is neither encryption nor a login. Prefer a Unix
 /// socket, or --prompt.
@@ -523,7 +526,7 @@ pub struct ExecFileArgs {
     pub command: String,
 }
 
-/// The flags of the old style.
+// The flags of the old style.
 #[derive(Args, Clone, Default)]
 pub struct OldStyle {
     /// Decrypt the file
