@@ -6,7 +6,7 @@
 //! get a named one from the start. Whatever a kill leaves under such a name is removed by the next replacement in the
 //! folder: a file that is being written is locked, a leftover is not.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -27,10 +27,44 @@ const RANDOM: usize = 6;
 /// # Errors
 /// Any failure before the rename leaves the old file as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    flush(&take_place(path, bytes)?)
+}
+
+/// Replacements of many files, from many threads. Each file is whole and on the disk before it takes its place, as with
+/// [`replace`]; that the places are taken is on the disk after [`Replacements::finish`], which flushes each folder once.
+#[derive(Default)]
+pub struct Replacements(Mutex<BTreeSet<PathBuf>>);
+
+impl Replacements {
+    /// [`replace`] without the flush of the folder.
+    ///
+    /// # Errors
+    /// As [`replace`].
+    pub fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let folder = take_place(path, bytes)?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(folder);
+        Ok(())
+    }
+
+    /// Flushes the folders. Returns those that could not be flushed: after a power failure, files in them may be the old
+    /// ones.
+    pub fn finish(self) -> Vec<(PathBuf, io::Error)> {
+        let folders = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        folders.into_iter().filter_map(|folder| flush(&folder).err().map(|error| (folder, error))).collect()
+    }
+}
+
+fn flush(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// All of a replacement but the flush of the folder, which it returns.
+fn take_place(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     let target = if path.is_symlink() { path.canonicalize()? } else { path.to_owned() };
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     remove_leftovers_once(folder);
-    put(&target, folder, bytes, nameless(folder))
+    put(&target, folder, bytes, nameless(folder))?;
+    Ok(folder.to_owned())
 }
 
 fn put(target: &Path, folder: &Path, bytes: &[u8], nameless: Option<File>) -> io::Result<()> {
@@ -54,8 +88,7 @@ fn put(target: &Path, folder: &Path, bytes: &[u8], nameless: Option<File>) -> io
             (name, file)
         }
     };
-    name.persist(target).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    name.persist(target).map_err(|error| error.error)
 }
 
 /// A file without a name, where the file system has such; what else stands in the way is met again, and told, with a
@@ -166,6 +199,21 @@ mod tests {
         }
         assert_eq!(fs::read_dir(folder.path()).expect("reads").count(), 2);
         assert!(replace(&folder.path().join("no/such"), b"x").is_err());
+    }
+
+    #[test]
+    fn many_files_take_their_places_before_the_folders_are_flushed() {
+        let (one, two) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+        let files = [one.path().join("a"), one.path().join("b"), two.path().join("a")];
+        let all = Replacements::default();
+        for file in &files {
+            all.replace(file, b"new").expect("replaces");
+            assert_eq!(fs::read(file).expect("reads"), b"new");
+        }
+        assert!(all.replace(&one.path().join("no/such"), b"x").is_err());
+        two.close().expect("removes");
+        let failed: Vec<_> = all.finish().into_iter().map(|(folder, error)| (folder, error.kind())).collect();
+        assert_eq!(failed, [(files[2].parent().expect("a folder").to_owned(), io::ErrorKind::NotFound)]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::sops::args::Global;
 use super::sops::files as sops_files;
 use super::sops::ring::Keyring;
 use super::{complain, workers};
+use crate::adapters::atomic::Replacements;
 use crate::adapters::files;
 use crate::adapters::kms::DataKeys;
 use crate::pure::error::Explain as _;
@@ -118,7 +119,10 @@ pub fn run(args: &RekeyArgs) -> anyhow::Result<ExitCode> {
     let write = changes > 0 && !args.dry_run && (args.yes || ask(args, &reports, looked_at, changes)?);
     if write {
         let (todo, rest): (Vec<_>, Vec<_>) = reports.into_iter().partition(FileReport::changes);
-        reports = workers::each(&todo, "writing", !args.json, |report| run.write(report));
+        let replacements = Replacements::default();
+        reports = workers::each(&todo, "writing", !args.json, |report| run.write(report, &replacements));
+        let unflushed = |(folder, error)| FileReport::failed(folder, format!("cannot be written: {error}"));
+        reports.extend(replacements.finish().into_iter().map(unflushed));
         reports.extend(rest);
         reports.sort_by(|a, b| a.path.cmp(&b.path));
     }

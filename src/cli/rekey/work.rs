@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::sealed::Target;
+use crate::adapters::atomic::Replacements;
+use crate::adapters::files;
 use crate::adapters::kms::DataKeys;
-use crate::adapters::{atomic, files};
 use crate::cli::data_keys::FlagsFirst;
 use crate::cli::sops::files as sops_files;
 use crate::pure::error::Explain as _;
@@ -107,7 +108,7 @@ impl Run {
     }
 
     /// Does what the survey said, and returns what became of it.
-    pub(super) fn write(&self, report: &FileReport) -> FileReport {
+    pub(super) fn write(&self, report: &FileReport, replacements: &Replacements) -> FileReport {
         let failed = |what: String| FileReport::failed(report.path.clone(), what);
         let bytes = match files::read(&report.path) {
             Ok(bytes) => bytes,
@@ -120,7 +121,7 @@ impl Run {
         let items = self.look(&report.path, &bytes, Some(&mut edits));
         if !edits.is_empty() {
             let new = splice::apply(&bytes, 0..bytes.len(), edits);
-            if let Err(error) = atomic::replace(&report.path, new.expose()) {
+            if let Err(error) = replacements.replace(&report.path, new.expose()) {
                 return failed(format!("cannot be written: {error}"));
             }
         }

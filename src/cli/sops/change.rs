@@ -1,7 +1,8 @@
 //! `set`, `unset`, `rotate` and `updatekeys`: changes of encrypted files that leave the rest of the file alone.
 
+use std::cell::OnceCell;
 use std::io::{BufRead as _, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Outcome;
@@ -10,11 +11,13 @@ use super::crypt::text_node;
 use super::failure::{Failure, code};
 use super::keys::Run;
 use super::{files, keys};
+use crate::adapters::atomic::Replacements;
 use crate::adapters::parallel;
 use crate::pure::format::place::{self, PathError, Step};
 use crate::pure::format::{self, Format};
 use crate::pure::keys::{KeyKind, KeyRef};
 use crate::pure::secret::Plaintext;
+use crate::pure::sops::rules::Config;
 use crate::pure::sops::{self, Document, KeyChange, SopsError, key_change};
 
 fn path_of(index: &str) -> Result<Vec<Step>, Failure> {
@@ -166,17 +169,20 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
 /// One bad file does not stop the others.
 pub fn updatekeys(args: &UpdatekeysArgs, run: &Run<'_>) -> Outcome {
     let mut plans: Vec<Result<Update, Failure>> = vec![];
+    let rules = OnceCell::new();
     for file in &args.files {
-        match plan_update(file, args, run) {
+        match plan_update(file, args, run, &rules) {
             Ok(None) => {}
             Ok(Some(update)) => plans.push(Ok(update)),
             Err(failure) if args.files.len() == 1 => return Err(failure),
             Err(failure) => plans.push(Err(failure)),
         }
     }
-    let done = parallel::map(plans, |plan| (plan.and_then(|update| update_file(&update, run)), false));
+    let replacements = Replacements::default();
+    let done = parallel::map(plans, |plan| (plan.and_then(|update| update_file(&update, run, &replacements)), false));
+    let unflushed = replacements.finish().into_iter().map(|(folder, error)| Err(files::unwritten(&folder, &error)));
     let mut status = ExitCode::SUCCESS;
-    for result in done {
+    for result in done.into_iter().chain(unflushed) {
         match result {
             Ok(said) => crate::cli::complain(&said),
             Err(failure) if args.files.len() == 1 => return Err(failure),
@@ -197,12 +203,20 @@ struct Update {
     threshold: usize,
 }
 
+/// The rules file and its folder, read for the first file.
+type Rules = OnceCell<Option<(Config, PathBuf)>>;
+
 /// Compares a file with the rules. `None`: nothing to do, or the user does not want it.
-fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>) -> Result<Option<Update>, Failure> {
+fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>, rules: &Rules) -> Result<Option<Update>, Failure> {
     let types = Types { input_type: args.input_type.clone(), ..Types::default() };
     let input = files::read(Some(file), &types)?;
     let missing = || Failure::new(code::GENERIC, "The config file does not contain any creation rule");
-    let mut plan = files::plan_of_rules(run.global, &input.name)?.ok_or_else(missing)?;
+    if rules.get().is_none() {
+        // Only this thread sets it.
+        let _ = rules.set(files::config(run.global)?);
+    }
+    let rules = rules.get().and_then(Option::as_ref).ok_or_else(missing)?;
+    let mut plan = files::plan_of(rules, &input.name)?.ok_or_else(missing)?;
     // As SOPS does it, so that a file follows a key of Azure to its new version.
     run.complete(&mut plan.groups)?;
     crate::cli::complain(&format!("Syncing keys for file {}", input.name));
@@ -220,7 +234,7 @@ fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>) -> Result<Opti
     Ok(Some(Update { input, document, groups: change.groups, threshold: change.threshold }))
 }
 
-fn update_file(update: &Update, run: &Run<'_>) -> Result<String, Failure> {
+fn update_file(update: &Update, run: &Run<'_>, replacements: &Replacements) -> Result<String, Failure> {
     let Update { input, document, groups, threshold } = update;
     let opened = run.open(document, &input.name, false)?;
     let mut random = files::random()?;
@@ -234,7 +248,7 @@ fn update_file(update: &Update, run: &Run<'_>) -> Result<String, Failure> {
             let what = format!("{}: changed meanwhile and left alone; run updatekeys again", input.name);
             return Err(Failure::new(code::GENERIC, what));
         }
-        files::replace(path, &sealed)?;
+        replacements.replace(path, sealed.expose()).map_err(|error| files::unwritten(path, &error))?;
     }
     Ok(format!("File {} synced with new keys", input.name))
 }

@@ -5,6 +5,8 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use zeroize::{Zeroize as _, Zeroizing};
+
 use super::args::{Global, Target, Types};
 use super::failure::{Failure, code};
 use crate::adapters::atomic;
@@ -75,8 +77,12 @@ pub fn write(target: &Target, input: &Input, bytes: &Plaintext) -> Result<ExitCo
 
 /// Replaces a file as a whole or not at all.
 pub fn replace(path: &Path, bytes: &Plaintext) -> Result<(), Failure> {
-    atomic::replace(path, bytes.expose())
-        .map_err(|error| Failure::new(code::COULD_NOT_WRITE_OUTPUT, format!("{}: {error}", path.display())))
+    atomic::replace(path, bytes.expose()).map_err(|error| unwritten(path, &error))
+}
+
+/// A file or folder that could not be written.
+pub fn unwritten(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(code::COULD_NOT_WRITE_OUTPUT, format!("{}: {error}", path.display()))
 }
 
 /// Writes to standard output.
@@ -116,8 +122,12 @@ pub fn config(global: &Global) -> Result<Option<(Config, PathBuf)>, Failure> {
 
 /// The plan of the rules for a file.
 pub fn plan_of_rules(global: &Global, name: &str) -> Result<Option<Plan>, Failure> {
-    let Some((config, folder)) = config(global)? else { return Ok(None) };
-    let relative = path_for_rules(&folder, name);
+    config(global)?.map_or(Ok(None), |rules| plan_of(&rules, name))
+}
+
+/// The plan of rules that were read already.
+pub fn plan_of((config, folder): &(Config, PathBuf), name: &str) -> Result<Option<Plan>, Failure> {
+    let relative = path_for_rules(folder, name);
     config.plan_for(&relative).map_err(|error| Failure::new(code::GENERIC, format!("error loading config: {error}")))
 }
 
@@ -132,17 +142,39 @@ pub fn path_for_rules(folder: &Path, name: &str) -> String {
     absolute.strip_prefix(folder).unwrap_or(&absolute).to_string_lossy().into_owned()
 }
 
+/// Bytes that are drawn from the system at a time: a call for each nonce would be felt in large files.
+const RANDOM_BLOCK: usize = 1024;
+
 /// Random bytes of the system.
 pub fn random() -> Result<impl FnMut(&mut [u8]), Failure> {
-    // A first draw tells whether the system has any; later ones cannot fail then.
-    let mut probe = [0; 1];
-    getrandom::fill(&mut probe).map_err(|error| Failure::new(code::GENERIC, format!("no random bytes: {error}")))?;
-    Ok(|buffer: &mut [u8]| {
-        if getrandom::fill(buffer).is_err() {
-            // A key or nonce that is not random must never be used.
-            std::process::abort();
+    let mut block = Zeroizing::new([0_u8; RANDOM_BLOCK]);
+    // The first draw tells whether the system has any; later ones cannot fail then.
+    getrandom::fill(block.as_mut_slice())
+        .map_err(|error| Failure::new(code::GENERIC, format!("no random bytes: {error}")))?;
+    let mut left = RANDOM_BLOCK;
+    Ok(move |buffer: &mut [u8]| {
+        if buffer.len() > left {
+            fill_or_abort(block.as_mut_slice());
+            left = RANDOM_BLOCK;
+        }
+        let rest = left.checked_sub(buffer.len());
+        match rest.and_then(|rest| block.get_mut(rest..left).map(|bytes| (rest, bytes))) {
+            // What was handed out is not kept, and never handed out again.
+            Some((rest, bytes)) => {
+                buffer.copy_from_slice(bytes);
+                bytes.zeroize();
+                left = rest;
+            }
+            None => fill_or_abort(buffer),
         }
     })
+}
+
+/// A key or nonce that is not random must never be used.
+fn fill_or_abort(buffer: &mut [u8]) {
+    if getrandom::fill(buffer).is_err() {
+        std::process::abort();
+    }
 }
 
 /// The time, in UTC and seconds, RFC 3339.
@@ -150,4 +182,25 @@ pub fn now() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let seconds = i64::try_from(now).unwrap_or(0);
     jiff::Timestamp::from_second(seconds).map_or_else(|_| "1970-01-01T00:00:00Z".into(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_random_bytes_are_handed_out_twice() {
+        let mut random = random().map_err(|failure| failure.text).expect("the system has some");
+        let mut seen = HashSet::new();
+        for length in [32, 1, 500, RANDOM_BLOCK, 32, RANDOM_BLOCK + 1, 5000, 7].into_iter().cycle().take(200) {
+            let mut buffer = vec![0; length];
+            random(&mut buffer);
+            for part in buffer.chunks_exact(16) {
+                assert!(seen.insert(part.to_vec()), "drawn twice");
+            }
+        }
+        assert!(!seen.contains(&vec![0; 16]));
+    }
 }
