@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::data_keys;
 use crate::adapters::kms::DataKeys;
-use crate::adapters::{atomic, files};
+use crate::adapters::{atomic, files, parallel};
 use crate::cli::complain;
 use crate::cli::data_keys::FlagsFirst;
 use crate::cli::sops::files as sops_files;
@@ -18,7 +18,7 @@ use crate::pure::format::{self, Format};
 use crate::pure::keys::{DataKey, KeyRef};
 use crate::pure::sealed::rekey;
 use crate::pure::secret::Plaintext;
-use crate::pure::sops::{self, Document, KeyNews, MacPolicy, MergedFile, Unlock as _};
+use crate::pure::sops::{self, Document, KeyNews, MacPolicy, MergedFile, Opened, Unlock as _};
 
 /// Exit status that tells Git of a conflict. Above 127 would mean that there is no result at all.
 const CONFLICT: u8 = 1;
@@ -121,38 +121,51 @@ fn versions(args: &MergeDriverArgs) -> Result<Versions, String> {
 
 /// `None` for a file that has nothing encrypted.
 fn structured(args: &MergeDriverArgs, versions: &Versions, labels: Labels<'_>) -> Result<Option<MergedFile>, String> {
+    let sides = [Some(&versions.ours), Some(&versions.theirs), versions.base.as_ref()];
+    let read =
+        parallel::map(sides.into_iter().flatten().collect(), |bytes| (sops::only_document(bytes, &args.path), false));
+    // The usual file: one SOPS document on all sides.
+    if let Some(documents) = read.into_iter().collect::<Option<Vec<_>>>() {
+        return sops_file(documents, labels).map(Some);
+    }
     let formats = [&versions.ours, &versions.theirs].map(|bytes| sops::format_of(bytes, &args.path));
     match formats {
-        [Some(ours), Some(theirs)] if ours == theirs => sops_file(versions, ours, labels).map(Some),
+        [Some(ours), Some(theirs)] if ours == theirs => {
+            let parse = |bytes: &Vec<u8>| {
+                let several = sops::parts(bytes, ours).map_or(0, |parts| parts.len()) != 1;
+                if several {
+                    return Err("it holds other documents beside the SOPS file".to_owned());
+                }
+                sops::parse(bytes, ours).map_err(|error| error.line())
+            };
+            let documents: Result<Vec<Document>, String> = sides.into_iter().flatten().map(parse).collect();
+            sops_file(documents?, labels).map(Some)
+        }
         [None, None] => sealed_file(args, versions, labels),
         _ => Err("one side is encrypted with SOPS and the other is not".into()),
     }
 }
 
-fn sops_file(versions: &Versions, format: Format, labels: Labels<'_>) -> Result<MergedFile, String> {
-    let parse = |bytes: &[u8]| {
-        let several = sops::parts(bytes, format).map_or(0, |parts| parts.len()) != 1;
-        if several {
-            return Err("it holds other documents beside the SOPS file".to_owned());
-        }
-        sops::parse(bytes, format).map_err(|error| error.line())
-    };
-    let base = versions.base.as_deref().map(parse).transpose()?;
-    let (ours, theirs) = (parse(&versions.ours)?, parse(&versions.theirs)?);
+/// Merges ours, theirs and, where there is one, the common ancestor.
+fn sops_file(documents: Vec<Document>, labels: Labels<'_>) -> Result<MergedFile, String> {
     let keys = data_keys();
-    let key = keys.unlock(&ours).map_err(|error| error.line())?;
-    let open = |document: &Document| shared_or_own(document, &ours, &key, &keys);
-    let (base_key, theirs_key) = (base.as_ref().map(open).transpose()?, open(&theirs)?);
-    let opened = |document, key, side: &str| {
-        sops::open_with_key(document, key, MacPolicy::Verify).map_err(|error| format!("{side}: {}", error.line()))
-    };
-    let base = base.as_ref().zip(base_key).map(|(document, key)| opened(document, key, "the common ancestor"));
-    let base = base.transpose()?;
-    let (ours, theirs) = (opened(&ours, key, "our side")?, opened(&theirs, theirs_key, "their side")?);
+    let ours = documents.first().ok_or("there is nothing to merge")?;
+    let key = keys.unlock(ours).map_err(|error| error.line())?;
+    let with_keys: Result<Vec<_>, String> = documents
+        .iter()
+        .zip(["our side", "their side", "the common ancestor"])
+        .map(|(document, side)| Ok((document, shared_or_own(document, ours, &key, &keys)?, side)))
+        .collect();
+    let opened = parallel::map(with_keys?, |(document, key, side)| {
+        let opened = sops::open_with_key(document, key, MacPolicy::Verify);
+        (opened.map_err(|error| format!("{side}: {}", error.line())), false)
+    });
+    let opened: Vec<Opened<'_>> = opened.into_iter().collect::<Result<_, _>>()?;
+    let [ours, theirs, base @ ..] = opened.as_slice() else { return Err("there is nothing to merge".into()) };
     let mut random = sops_files::random().map_err(|failure| failure.text)?;
     let mut wrap = |wanted: &[(&KeyRef, &Plaintext)]| keys.wrap(wanted);
     let now = sops_files::now();
-    sops::merge(base.as_ref(), &ours, &theirs, labels, &now, &mut random, &mut wrap).map_err(|e| e.to_string())
+    sops::merge(base.first(), ours, theirs, labels, &now, &mut random, &mut wrap).map_err(|e| e.to_string())
 }
 
 /// The data key of a version; without asking again where its wrapped keys are those of ours.

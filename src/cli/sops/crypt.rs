@@ -39,7 +39,10 @@ pub fn decrypt(args: &DecryptArgs, run: &Run<'_>) -> Outcome {
     let plain = match args.extract.as_ref().filter(|path| !path.is_empty()) {
         Some(path) => extract(&opened, path, target, run)?,
         None => {
-            let plain = opened.emit_with(target, indent(run)).map_err(|error| Failure::of(&input.name, &error))?;
+            // The rules are read only where the layout is not that of the file.
+            let kept = target == document.format() && target != Format::Binary;
+            let indent = if kept { Indent::default() } else { indent(run) };
+            let plain = opened.emit_with(target, indent).map_err(|error| Failure::of(&input.name, &error))?;
             with_last_break(plain, target)
         }
     };

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ::age::armor::{ArmoredReader, ArmoredWriter, Format};
 use ::age::{Decryptor, Encryptor, ssh, x25519};
@@ -61,12 +61,39 @@ impl Explain for IdentityError {
     }
 }
 
-struct Known {
-    /// The recipient that this identity opens, where it can be told.
-    public: Option<String>,
-    identity: BoxedIdentity,
-    /// Whether somebody may be asked for something. Such a one is tried after the others.
-    asks: bool,
+/// A private key, and the recipient that it opens where that can be told.
+enum Known {
+    /// The recipient is derived when it is first asked for, which takes a third of an unwrapping.
+    X25519 { identity: x25519::Identity, public: OnceLock<String> },
+    /// `asks`: somebody may be asked for something. Such a one is tried after the others.
+    Other { identity: BoxedIdentity, public: Option<String>, asks: bool },
+}
+
+impl Known {
+    fn public(&self) -> Option<&str> {
+        match self {
+            Self::X25519 { identity, public } => Some(public.get_or_init(|| identity.to_public().to_string())),
+            Self::Other { public, .. } => public.as_deref(),
+        }
+    }
+
+    fn asks(&self) -> bool {
+        matches!(self, Self::Other { asks: true, .. })
+    }
+
+    fn identity(&self) -> &dyn ::age::Identity {
+        match self {
+            Self::X25519 { identity, .. } => identity,
+            Self::Other { identity, .. } => &**identity,
+        }
+    }
+
+    fn into_identity(self) -> BoxedIdentity {
+        match self {
+            Self::X25519 { identity, .. } => Box::new(identity),
+            Self::Other { identity, .. } => identity,
+        }
+    }
 }
 
 /// Private keys at hand. No `Debug`.
@@ -106,7 +133,7 @@ impl Identities {
                 return Err(IdentityError::Passphrase { source_name: source_name.to_owned() });
             };
             let identity = Box::new(Locked::file(bytes, source_name, Arc::clone(outside)));
-            return Ok(Self { known: vec![Known { public: None, identity, asks: true }] });
+            return Ok(Self { known: vec![Known::Other { identity, public: None, asks: true }] });
         }
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Err(IdentityError::Invalid { source_name: source_name.to_owned(), line: 1 });
@@ -144,19 +171,26 @@ impl Identities {
             (ssh::Identity::Unsupported(_), _) => return Err(IdentityError::UnsupportedSsh { source_name }),
             (identity @ ssh::Identity::Unencrypted(_), _) => (Box::new(identity), false),
         };
-        Ok(Self { known: vec![Known { public, identity, asks }] })
+        Ok(Self { known: vec![Known::Other { identity, public, asks }] })
     }
 
     /// All of them, for one identity that stands for many.
     pub(super) fn into_all(self) -> Vec<BoxedIdentity> {
-        self.known.into_iter().map(|known| known.identity).collect()
+        self.known.into_iter().map(Known::into_identity).collect()
     }
 
     /// In the order in which they are tried: that of `recipient`, then those that ask nobody.
     fn ordered(&self, recipient: &str) -> impl Iterator<Item = &dyn ::age::Identity> {
         let mut ordered: Vec<&Known> = self.known.iter().collect();
-        ordered.sort_by_key(|known| (known.public.as_deref() != Some(recipient), known.asks));
-        ordered.into_iter().map(|known| &*known.identity as &dyn ::age::Identity)
+        ordered.sort_by_key(|known| known.asks());
+        // One alone need not be looked for.
+        if ordered.len() > 1 && !recipient.is_empty() {
+            let own = ordered.iter().position(|known| known.public() == Some(recipient));
+            if let Some(upto_own) = own.and_then(|at| ordered.get_mut(..=at)) {
+                upto_own.rotate_right(1);
+            }
+        }
+        ordered.into_iter().map(Known::identity)
     }
 
     fn refusal(&self, error: &::age::DecryptError) -> KeyError {
@@ -184,7 +218,7 @@ impl Identities {
 
     /// The recipients that these identities open, as far as they can be told. Public.
     pub fn recipients(&self) -> Vec<&str> {
-        self.known.iter().filter_map(|known| known.public.as_deref()).collect()
+        self.known.iter().filter_map(Known::public).collect()
     }
 
     /// Opens a whole age file, armoured or not, of at most `max` bytes.
@@ -245,15 +279,15 @@ fn parse_word(
     // Before the library, which would take it for a plugin's.
     if word.starts_with("AGE-SECRET-KEY-PQ-") {
         let identity = age_pq::Identity::parse(word).ok_or(IdentityError::Invalid { source_name, line })?;
-        return Ok(Known { public: None, identity: Box::new(identity), asks: false });
+        return Ok(Known::Other { identity: Box::new(identity), public: None, asks: false });
     }
     if word.starts_with("AGE-PLUGIN-") {
         let Some(outside) = outside else { return Err(IdentityError::Plugin { source_name, line }) };
         let identity = outside.plugin(word).map_err(|_| IdentityError::Invalid { source_name, line })?;
-        return Ok(Known { public: None, identity, asks: true });
+        return Ok(Known::Other { identity, public: None, asks: true });
     }
     let identity = x25519::Identity::from_str(word).map_err(|_| IdentityError::Invalid { source_name, line })?;
-    Ok(Known { public: Some(identity.to_public().to_string()), identity: Box::new(identity), asks: false })
+    Ok(Known::X25519 { identity, public: OnceLock::new() })
 }
 
 /// Recipient text without the comment of an ssh key.

@@ -25,17 +25,16 @@ pub(super) enum CipherError {
 }
 
 /// The fields of an encrypted value.
-#[derive(Clone)]
-pub(super) struct Encrypted {
+pub(super) struct Encrypted<'t> {
     pub data: Vec<u8>,
     pub iv: Vec<u8>,
     pub tag: [u8; 16],
-    pub kind: String,
+    pub kind: &'t str,
 }
 
-impl Encrypted {
+impl<'t> Encrypted<'t> {
     /// Reads the text; what follows the closing bracket is ignored, as in SOPS.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(text: &'t [u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let rest = text.strip_prefix("ENC[AES256_GCM,data:")?;
         let (data, rest) = rest.split_once(",iv:")?;
@@ -47,13 +46,23 @@ impl Encrypted {
         }
         let decode = |text: &str| STANDARD.decode(text).ok();
         let (data, iv, tag) = (decode(data)?, decode(iv)?, decode(tag)?);
-        Some(Self { data, iv, tag: tag.try_into().ok()?, kind: kind.to_owned() })
+        Some(Self { data, iv, tag: tag.try_into().ok()?, kind })
     }
 
     /// The text, always with padding.
-    pub(super) fn text(&self) -> String {
-        let [data, iv, tag] = [STANDARD.encode(&self.data), STANDARD.encode(&self.iv), STANDARD.encode(self.tag)];
-        format!("ENC[AES256_GCM,data:{data},iv:{iv},tag:{tag},type:{}]", self.kind)
+    fn text(&self) -> String {
+        // What Base64 makes of the three fields, and what stands around them.
+        let length = (self.data.len() + self.iv.len() + self.tag.len()) * 4 / 3 + self.kind.len() + 64;
+        let mut text = String::with_capacity(length);
+        for (name, field) in [("ENC[AES256_GCM,data:", self.data.as_slice()), (",iv:", &self.iv), (",tag:", &self.tag)]
+        {
+            text.push_str(name);
+            STANDARD.encode_string(field, &mut text);
+        }
+        for part in [",type:", self.kind, "]"] {
+            text.push_str(part);
+        }
+        text
     }
 }
 
@@ -80,40 +89,44 @@ impl Cipher {
         Self { wide: Box::new(AesGcm::new(&key)), key }
     }
 
-    /// Decrypts under `aad`. Nonces of 12, 16 and 32 bytes are read; SOPS writes 32.
-    pub(super) fn open(&self, value: &Encrypted, aad: &str) -> Result<Plaintext, CipherError> {
-        let mut buffer = zeroize::Zeroizing::new(value.data.clone());
-        let opened = match value.iv.len() {
-            32 => open_in_place::<U32>(&self.wide, value, aad, &mut buffer),
-            12 => open_in_place::<U12>(&AesGcm::new(&self.key), value, aad, &mut buffer),
-            16 => open_in_place::<U16>(&AesGcm::new(&self.key), value, aad, &mut buffer),
+    /// Reads and decrypts the text of a value under `aad`; the type that it names comes along. Nonces of 12, 16 and 32
+    /// bytes are read; SOPS writes 32.
+    pub(super) fn open_text<'t>(&self, text: &'t [u8], aad: &str) -> Result<(Plaintext, &'t str), CipherError> {
+        let Encrypted { data, iv, tag, kind } = Encrypted::parse(text).ok_or(CipherError::NotEncrypted)?;
+        let mut buffer = zeroize::Zeroizing::new(data);
+        let opened = match iv.len() {
+            32 => open_in_place::<U32>(&self.wide, &iv, tag, aad, &mut buffer),
+            12 => open_in_place::<U12>(&AesGcm::new(&self.key), &iv, tag, aad, &mut buffer),
+            16 => open_in_place::<U16>(&AesGcm::new(&self.key), &iv, tag, aad, &mut buffer),
             _ => None,
         };
-        opened.map(|()| Plaintext::copy_of(&buffer)).ok_or(CipherError::Damaged)
+        opened.ok_or(CipherError::Damaged)?;
+        Ok((Plaintext::new(std::mem::take(&mut *buffer)), kind))
     }
 
-    /// Reads and decrypts the text of a value; the type that it names comes along.
-    pub(super) fn open_text(&self, text: &[u8], aad: &str) -> Result<(Plaintext, String), CipherError> {
-        let value = Encrypted::parse(text).ok_or(CipherError::NotEncrypted)?;
-        Ok((self.open(&value, aad)?, value.kind))
-    }
-
-    /// Encrypts under `aad` with a nonce that must never repeat for this key with another plaintext.
-    pub(super) fn seal(&self, plaintext: &[u8], kind: &str, aad: &str, nonce: [u8; NONCE_BYTES]) -> Option<Encrypted> {
+    /// The text of a value, encrypted under `aad` with a nonce that must never repeat for this key with another plaintext.
+    pub(super) fn seal_text(
+        &self,
+        plaintext: &[u8],
+        kind: &str,
+        aad: &str,
+        nonce: [u8; NONCE_BYTES],
+    ) -> Option<String> {
         let mut data = plaintext.to_vec();
         let tag = self.wide.encrypt_inout_detached(&Array(nonce), aad.as_bytes(), data.as_mut_slice().into()).ok()?;
-        Some(Encrypted { data, iv: nonce.to_vec(), tag: tag.into(), kind: kind.to_owned() })
+        Some(Encrypted { data, iv: nonce.to_vec(), tag: tag.into(), kind }.text())
     }
 }
 
 fn open_in_place<N: ArraySize>(
     cipher: &AesGcm<Aes256, N>,
-    value: &Encrypted,
+    iv: &[u8],
+    tag: [u8; 16],
     aad: &str,
     buffer: &mut [u8],
 ) -> Option<()> {
-    let nonce = Array::<u8, N>::try_from(value.iv.as_slice()).ok()?;
-    cipher.decrypt_inout_detached(&nonce, aad.as_bytes(), buffer.into(), &Array(value.tag)).ok()
+    let nonce = Array::<u8, N>::try_from(iv).ok()?;
+    cipher.decrypt_inout_detached(&nonce, aad.as_bytes(), buffer.into(), &Array(tag)).ok()
 }
 
 #[cfg(test)]
@@ -123,10 +136,10 @@ mod tests {
     #[test]
     fn values_open_only_at_their_place() {
         let cipher = Cipher::new(&DataKey::new(&[1; 32]).expect("length"));
-        let sealed = cipher.seal(b"value", "str", "a:b:", [9; 32]).expect("seals");
-        let text = sealed.text();
-        let open =
-            |text: &str, aad: &str| cipher.open_text(text.as_bytes(), aad).map(|(p, k)| (p.expose().to_vec(), k));
+        let text = cipher.seal_text(b"value", "str", "a:b:", [9; 32]).expect("seals");
+        let open = |text: &str, aad: &str| {
+            cipher.open_text(text.as_bytes(), aad).map(|(p, k)| (p.expose().to_vec(), k.to_owned()))
+        };
         assert_eq!(open(&text, "a:b:"), Ok((b"value".to_vec(), "str".into())));
         assert_eq!(open(&format!("{text} tail"), "a:b:"), Ok((b"value".to_vec(), "str".into())));
         assert_eq!(open(&text, "a:c:"), Err(CipherError::Damaged));
@@ -135,7 +148,7 @@ mod tests {
         {
             assert_eq!(open(broken, "a:b:"), Err(CipherError::NotEncrypted), "{broken}");
         }
-        let short = Encrypted { iv: vec![0; 13], ..sealed };
+        let short = Encrypted { iv: vec![0; 13], ..Encrypted::parse(text.as_bytes()).expect("what was sealed") };
         assert_eq!(open(&short.text(), "a:b:"), Err(CipherError::Damaged));
     }
 }

@@ -136,7 +136,7 @@ pub use pattern::Pattern;
 pub use recipients::{KeyChange, key_change, same_key};
 pub use seal::{CLAIMED_VERSION, Plan, Random, Wrap, reseal, reseal_to, rewrap, rotate, seal, wrap_local};
 pub use selector::{DEFAULT_UNENCRYPTED_SUFFIX, Selector};
-pub use stream::{Part, PartKind, format_of, parts, unreadable};
+pub use stream::{Part, PartKind, format_of, only_document, parts, unreadable};
 pub use unlock::{DecryptionOrder, DuplicateKind, Unlock, Unlocking, unlock};
 
 use std::fmt;

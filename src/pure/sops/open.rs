@@ -127,9 +127,9 @@ impl Visit for Opener<'_> {
             }
             return Err(SopsError::Type { entry: entry(), line: place.line(), kind: "value".into() });
         }
-        let opened = value::from_bytes(&kind, bytes).ok_or_else(|| {
-            let kind =
-                if kind.bytes().all(|b| b.is_ascii_lowercase()) && kind.len() < 10 { kind } else { "value".into() };
+        let opened = value::from_bytes(kind, bytes).ok_or_else(|| {
+            let is_name = kind.bytes().all(|b| b.is_ascii_lowercase()) && kind.len() < 10;
+            let kind = if is_name { kind } else { "value" }.to_owned();
             SopsError::Type { entry: entry(), line: place.line(), kind }
         })?;
         if let Some((_, bytes)) = value::to_bytes(&opened) {
@@ -215,7 +215,7 @@ impl Opened<'_> {
         for index in 0..self.branches.len() {
             out.extend_from_slice(self.emit_document(index)?.expose());
         }
-        Ok(Plaintext::copy_of(&out))
+        Ok(Plaintext::new(std::mem::take(&mut *out)))
     }
 
     /// The plaintext of one document of a stream in the file's own format, its `---` line included. Empty when there is

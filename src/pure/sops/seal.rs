@@ -1,6 +1,7 @@
 //! Sealing: a plain file becomes a SOPS file in which only the selected values are ciphertext and everything else stays
 //! byte for byte; and the changes of sealed files that need no new look at the values.
 
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::block;
@@ -147,9 +148,9 @@ pub(super) fn reseal_as(
     let same_block = metadata == document.metadata;
     metadata.last_modified = now.to_owned();
     let cipher = Cipher::new(opened.data_key());
-    let mut known = Known::of(document, &cipher, plain)?;
+    let mut known = Known::of(opened, &cipher, plain)?;
     for other in others.iter().filter(|other| super::merge::same_data_key(opened, other)) {
-        known.add(other.document(), &cipher)?;
+        known.add(other, &cipher)?;
     }
     let mut sealer = Sealer::new(&cipher, &metadata, random);
     sealer.known = known;
@@ -306,7 +307,7 @@ impl<'s> Sealer<'s> {
         }
         let mut nonce = [0; NONCE_BYTES];
         (self.random)(&mut nonce);
-        let text = self.cipher.seal(bytes, kind, aad, nonce).ok_or(SopsError::NotVerified)?.text();
+        let text = self.cipher.seal_text(bytes, kind, aad, nonce).ok_or(SopsError::NotVerified)?;
         Ok(Seen { text, element: false })
     }
 
@@ -316,7 +317,7 @@ impl<'s> Sealer<'s> {
         let aad = metadata.mac_aad().ok_or(SopsError::NotVerified)?;
         let mut nonce = [0; NONCE_BYTES];
         random(&mut nonce);
-        Ok(cipher.seal(mac.text().as_bytes(), "str", &aad, nonce).ok_or(SopsError::NotVerified)?.text())
+        cipher.seal_text(mac.text().as_bytes(), "str", &aad, nonce).ok_or(SopsError::NotVerified)
     }
 }
 
@@ -327,7 +328,7 @@ impl Visit for Sealer<'_> {
         }
         let Some((kind, bytes)) = value::to_bytes(scalar) else { return Ok(Leaf::Same) };
         self.mac.add(bytes.expose(), place.encrypted);
-        if !place.encrypted || bytes.is_empty() {
+        if !place.encrypted || bytes.expose().is_empty() {
             return Ok(Leaf::Same);
         }
         Ok(Leaf::Changed(Scalar::text(self.encrypt(bytes.expose(), kind, &place.aad())?.text)))
@@ -366,12 +367,12 @@ impl Visit for Rotator<'_> {
         let (bytes, kind) = self.old.open_text(text.expose(), &place.aad()).map_err(|_| damaged())?;
         if kind != "comment" {
             // Through the type, as on opening: the hash covers the canonical text of a number.
-            let opened = value::from_bytes(&kind, bytes.duplicate()).ok_or_else(damaged)?;
+            let opened = value::from_bytes(kind, bytes.duplicate()).ok_or_else(damaged)?;
             if let Some((_, canonical)) = value::to_bytes(&opened) {
                 self.sealer.mac.add(canonical.expose(), true);
             }
         }
-        Ok(Leaf::Changed(Scalar::text(self.sealer.encrypt(bytes.expose(), &kind, &place.aad())?.text)))
+        Ok(Leaf::Changed(Scalar::text(self.sealer.encrypt(bytes.expose(), kind, &place.aad())?.text)))
     }
 
     fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
@@ -382,7 +383,7 @@ impl Visit for Rotator<'_> {
         for aad in place.comment_aads() {
             match self.old.open_text(text, &aad) {
                 Ok((bytes, kind)) => {
-                    let text = Plaintext::from(self.sealer.encrypt(bytes.expose(), &kind, &aad)?.text);
+                    let text = Plaintext::from(self.sealer.encrypt(bytes.expose(), kind, &aad)?.text);
                     return Ok(Some(CommentLeaf { text, element: false }));
                 }
                 Err(CipherError::NotEncrypted) => return Ok(None),
@@ -435,7 +436,7 @@ fn write(
         });
         out.extend_from_slice(splice::apply(source, original.span.clone(), edits).expose());
     }
-    Ok(Plaintext::copy_of(&out))
+    Ok(Plaintext::new(std::mem::take(&mut *out)))
 }
 
 /// Opens what was written and compares it with what was meant.
@@ -467,7 +468,7 @@ fn same_values(left: &[Branch], right: &[Branch]) -> bool {
             (Value::Map(a), Value::Map(b)) | (Value::List(a), Value::List(b)) => items(a, b),
             (Value::Scalar(a), Value::Scalar(b)) => match (value::to_bytes(a), value::to_bytes(b)) {
                 (None, None) => true,
-                (Some((_, x)), Some((_, y))) => x.same_as(&y),
+                (Some((_, x)), Some((_, y))) => x.expose().ct_eq(y.expose()).into(),
                 _ => false,
             },
             _ => false,

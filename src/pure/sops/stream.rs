@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::metadata;
+use super::{Document, metadata};
 use crate::pure::format::merge::marker_line;
 use crate::pure::format::{self, Branch, Format, FormatError, Item, Scalar, Value, split_documents};
 
@@ -87,6 +87,12 @@ pub fn format_of(bytes: &[u8], path: &str) -> Option<Format> {
         .find(|format| super::is_sops(bytes, *format))
 }
 
+/// A file that is one SOPS document and nothing else, as its name says: what [`format_of`], [`parts`] and
+/// [`super::parse`] would find one after the other, read once. `None` for every other file.
+pub fn only_document(bytes: &[u8], path: &str) -> Option<Document> {
+    super::parse(bytes, Format::of_path(path)).ok().filter(|document| document.len() == 1)
+}
+
 enum Seen {
     Sops(String),
     Plain,
@@ -103,27 +109,24 @@ fn end_of_run(documents: &[(Range<usize>, Seen)], start: usize, mac: &str) -> us
 
 /// Why a document of a file cannot be read: what [`parts`] says of it, with the lines of `bytes`.
 pub fn unreadable(bytes: &[u8], format: Format) -> Option<FormatError> {
-    let error = match format::parse(bytes, format) {
-        // A marker in front of everything makes the document one text, and the marker is why.
-        Err(error @ FormatError::NotAMap { .. }) if format == Format::Yaml => marker_line(bytes).map(|_| error)?,
-        result => result.err()?,
-    };
+    reason(bytes, format, format::parse(bytes, format).err()?)
+}
+
+/// What stands behind an error of the parser. `None`: nothing is wrong, the document just cannot be a SOPS file.
+fn reason(bytes: &[u8], format: Format, error: FormatError) -> Option<FormatError> {
+    let marker = marker_line(bytes).filter(|_| format == Format::Yaml);
+    // A marker in front of everything makes the document one text, and the marker is why.
+    if format == Format::Yaml && marker.is_none() && matches!(error, FormatError::NotAMap { .. }) {
+        return None;
+    }
     let what = "a conflict marker of a merge; resolve the conflict";
-    Some(match marker_line(bytes) {
-        Some(line) if format == Format::Yaml => FormatError::Syntax { format, line, what: what.into() },
-        _ => error,
-    })
+    Some(marker.map_or(error, |line| FormatError::Syntax { format, line, what: what.into() }))
 }
 
 fn look(bytes: &[u8]) -> Seen {
-    if let Some(error) = unreadable(bytes, Format::Yaml) {
-        return Seen::Invalid(error);
-    }
     let tree = match format::parse(bytes, Format::Yaml) {
         Ok(tree) => tree,
-        // A list or a bare value is a document like another; it just cannot be a SOPS file.
-        Err(FormatError::NotAMap { .. }) => return Seen::Plain,
-        Err(error) => return Seen::Invalid(error),
+        Err(error) => return reason(bytes, Format::Yaml, error).map_or(Seen::Plain, Seen::Invalid),
     };
     let Some(branch) = tree.branches.first() else { return Seen::Plain };
     match metadata::find(branch, Format::Yaml) {
@@ -190,6 +193,23 @@ mod tests {
         let conflict = format!("<<<<<<< ours\n{enc}=======\n{enc}>>>>>>> theirs\n{m}");
         assert_eq!(shape(&[&conflict]), "x1", "a marker in front of everything is no plain text");
         assert_eq!(shape(&[plain, &conflict, &m]), "p1 x1 s1");
+    }
+
+    #[test]
+    fn one_document_is_read_at_once() {
+        let text = include_str!("../../../tests/vectors/sops/default/yaml/encrypted.yaml");
+        for (bytes, path, is_one) in [
+            (text.to_owned(), "a.yaml", true),
+            (format!("{text}---\nb: 1\n"), "a.yaml", false),
+            (text.to_owned(), "a.json", false),
+            ("a: 1\n".to_owned(), "a.yaml", false),
+        ] {
+            let document = only_document(bytes.as_bytes(), path);
+            assert_eq!(document.is_some(), is_one, "{path}");
+            let parts = parts(bytes.as_bytes(), Format::of_path(path)).expect("splits");
+            let one = parts.len() == 1 && parts[0].kind == PartKind::Sops;
+            assert_eq!(one, is_one, "{path}");
+        }
     }
 
     #[test]

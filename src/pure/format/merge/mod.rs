@@ -11,7 +11,7 @@ mod write;
 
 pub use lines::{Labels, conflict_text, marker_line};
 
-use super::{Branch, Format, FormatError, Tree, Value, parse};
+use super::{Format, FormatError, Tree, Value, parse};
 use crate::pure::secret::Plaintext;
 use decide::{Expected, Prefer};
 
@@ -96,7 +96,7 @@ fn side(
         let text = source.get(branch.span.clone()).unwrap_or_default();
         let text = write::apply(text, ours.format, decided.ops)?;
         let written = parse(text.expose(), ours.format)?;
-        if !is(&written, &decided.expected) {
+        if !is(written, &decided.expected) {
             return Err(MergeError::Layout);
         }
         out.extend_from_slice(text.expose());
@@ -110,7 +110,7 @@ fn side(
 }
 
 /// Whether what was written is what was decided.
-fn is(tree: &Tree, expected: &Expected<'_>) -> bool {
-    let [Branch { items, .. }] = tree.branches.as_slice() else { return false };
-    expected.is(&Value::Map(items.iter().map(super::duplicate_item).collect()))
+fn is(mut tree: Tree, expected: &Expected<'_>) -> bool {
+    let last = tree.branches.pop();
+    tree.branches.is_empty() && last.is_some_and(|branch| expected.is(&Value::Map(branch.items)))
 }

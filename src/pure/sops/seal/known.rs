@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::Document;
 use super::super::cipher::{Cipher, CipherError};
 use super::super::error::SopsError;
+use super::super::open::Opened;
 use super::super::value;
 use super::super::walk::{CommentLeaf, Leaf, Place, Visit, walk};
-use crate::pure::format::{Comment, Scalar, Tree};
+use crate::pure::format::{Comment, Item, Node, Scalar, Tree, Value};
 
 /// A ciphertext of the old file.
 pub(super) struct Seen {
@@ -43,19 +43,19 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// What the file `document` was made of, laid beside what `plain` will be sealed to.
-    pub(super) fn of(document: &Document, cipher: &Cipher, plain: &Tree) -> Result<Self, SopsError> {
+    /// What the opened file was made of, laid beside what `plain` will be sealed to.
+    pub(super) fn of(opened: &Opened<'_>, cipher: &Cipher, plain: &Tree) -> Result<Self, SopsError> {
         let mut new = Outline::default();
-        let selector = &document.metadata.selector;
+        let selector = &opened.document().metadata.selector;
         walk(&plain.branches, plain.source.expose(), plain.format, selector, &mut new)?;
-        Ok(Self::aligned(ciphertexts(document, cipher)?, &new.0))
+        Ok(Self::aligned(ciphertexts(opened, cipher)?, &new.0))
     }
 
     /// Adds the ciphertexts of another file under the same data key, for what the first one has none of.
-    pub(super) fn add(&mut self, document: &Document, cipher: &Cipher) -> Result<(), SopsError> {
+    pub(super) fn add(&mut self, opened: &Opened<'_>, cipher: &Cipher) -> Result<(), SopsError> {
         let own: HashSet<Digest> =
             self.placed.values().map(|(digest, _)| *digest).chain(self.rest.keys().copied()).collect();
-        for (digest, seen) in ciphertexts(document, cipher)?.into_iter().filter(|(digest, _)| !own.contains(digest)) {
+        for (digest, seen) in ciphertexts(opened, cipher)?.into_iter().filter(|(digest, _)| !own.contains(digest)) {
             self.rest.entry(digest).or_default().push_back(seen);
         }
         Ok(())
@@ -105,43 +105,79 @@ impl Known {
 }
 
 /// Every ciphertext of a file, in document order.
-fn ciphertexts(document: &Document, cipher: &Cipher) -> Result<Vec<(Digest, Seen)>, SopsError> {
-    let mut reader = Reader { cipher, seen: Vec::new() };
+fn ciphertexts(opened: &Opened<'_>, cipher: &Cipher) -> Result<Vec<(Digest, Seen)>, SopsError> {
+    let mut leaves = Vec::new();
+    opened.branches().iter().for_each(|branch| add_leaves(&branch.items, &mut leaves));
+    let mut reader = Reader { cipher, leaves: leaves.into_iter(), seen: Vec::new() };
+    let document = opened.document();
     let tree = &document.tree;
     walk(&tree.branches, tree.source.expose(), tree.format, &document.metadata.selector, &mut reader)?;
     Ok(reader.seen)
 }
 
+/// What the walk that opened a file left at each of its stops; `None` is a comment.
+fn add_leaves<'o>(items: &'o [Item], leaves: &mut Vec<Option<&'o Scalar>>) {
+    for item in items {
+        let node: &Node = match item {
+            Item::Comment(_) => {
+                leaves.push(None);
+                continue;
+            }
+            Item::Entry(entry) => &entry.value,
+            Item::Element(element) => &element.value,
+        };
+        match &node.value {
+            Value::Map(items) | Value::List(items) => add_leaves(items, leaves),
+            Value::Scalar(scalar) => leaves.push(Some(scalar)),
+        }
+    }
+}
+
+/// Stops where the walk that opened the file stopped: a value is known without being decrypted again.
 struct Reader<'c> {
     cipher: &'c Cipher,
+    leaves: std::vec::IntoIter<Option<&'c Scalar>>,
     seen: Vec<(Digest, Seen)>,
 }
 
 impl Reader<'_> {
-    fn note(&mut self, text: &[u8], aad: &str, scalar: bool) -> Result<(), CipherError> {
-        let (bytes, kind) = self.cipher.open_text(text, aad)?;
+    fn note(&mut self, text: &[u8], element: bool, digest: Digest) {
         let whole = String::from_utf8_lossy(text);
         let body = whole.rsplit_once(']').map_or(whole.as_ref(), |(body, _)| body);
-        let seen = Seen { text: format!("{body}]"), element: scalar && kind == "comment" };
-        self.seen.push((digest(aad, &kind, bytes.expose()), seen));
+        self.seen.push((digest, Seen { text: format!("{body}]"), element }));
+    }
+
+    /// Notes a comment, which may have been encrypted at another place than where it stands.
+    fn note_comment(&mut self, text: &[u8], aad: &str, element: bool) -> Result<(), CipherError> {
+        let (bytes, kind) = self.cipher.open_text(text, aad)?;
+        self.note(text, element, digest(aad, kind, bytes.expose()));
         Ok(())
     }
 }
 
 impl Visit for Reader<'_> {
     fn scalar(&mut self, scalar: &Scalar, place: &Place<'_>) -> Result<Leaf, SopsError> {
-        if let (true, Scalar::Text(text)) = (place.encrypted, scalar) {
-            // What does not open was told when the file was opened.
-            let _ = self.note(text.expose(), &place.aad(), true);
+        let opened = self.leaves.next().flatten();
+        if let (true, Scalar::Text(text)) = (place.encrypted, scalar)
+            && !text.is_empty()
+        {
+            match opened.and_then(value::to_bytes) {
+                Some((kind, bytes)) => self.note(text.expose(), false, digest(&place.aad(), kind, bytes.expose())),
+                // What does not open was told when the file was opened.
+                None => {
+                    let _ = self.note_comment(text.expose(), &place.aad(), true);
+                }
+            }
         }
         Ok(Leaf::Same)
     }
 
     fn comment(&mut self, comment: &Comment, place: &Place<'_>) -> Result<Option<CommentLeaf>, SopsError> {
+        self.leaves.next();
         if place.encrypted {
             let text = comment.text.expose().trim_ascii_start();
             for aad in place.comment_aads() {
-                if !matches!(self.note(text, &aad, false), Err(CipherError::Damaged)) {
+                if !matches!(self.note_comment(text, &aad, false), Err(CipherError::Damaged)) {
                     break;
                 }
             }
@@ -158,7 +194,7 @@ impl Visit for Outline {
     fn scalar(&mut self, scalar: &Scalar, place: &Place<'_>) -> Result<Leaf, SopsError> {
         if let Some((kind, bytes)) = value::to_bytes(scalar)
             && place.encrypted
-            && !bytes.is_empty()
+            && !bytes.expose().is_empty()
         {
             self.0.push(digest(&place.aad(), kind, bytes.expose()));
         }
