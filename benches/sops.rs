@@ -1,6 +1,6 @@
 //! `latchwork sops` beside the real `sops`, each row in one run: start-up, one small file, 10,000 values, 1,000 files,
-//! `updatekeys` and `rekey` on 1,000 files, 300 files on a key service that takes 200 ms. Prints a table. Alone:
-//! `cargo bench --bench sops`.
+//! `updatekeys` and `rekey` on 1,000 files, 300 files on a Vault and on a key service over gRPC that take 200 ms. Prints a
+//! table. Alone: `cargo bench --bench sops`.
 #![allow(missing_docs, dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::print_stderr, clippy::indexing_slicing)]
 
@@ -17,6 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use latchwork::adapters::kms::KeyService;
+use latchwork::adapters::kms::grpc::{Listener, Server};
+use latchwork::pure::keys::{KeyRef, Unwrapped, Wrapped, WrappedKey};
+use latchwork::pure::secret::Plaintext;
 use rig::process::{run_ok, timed};
 use rig::{scratch, tools};
 
@@ -30,6 +37,8 @@ struct Bench {
     identity: PathBuf,
     recipients: [String; 2],
     link: PathBuf,
+    /// Address of the key service that takes the place of local keys and logins, if one does.
+    key_service: Option<String>,
 }
 
 impl Bench {
@@ -39,6 +48,9 @@ impl Bench {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("SOPS_AGE_KEY_FILE", &self.identity).env("SOPS_DISABLE_VERSION_CHECK", "1");
         command.env("VAULT_TOKEN", "bench");
+        if let Some(address) = &self.key_service {
+            command.env("SOPS_KEYSERVICE", address).env("SOPS_ENABLE_LOCAL_KEYSERVICE", "false");
+        }
         command
     }
 
@@ -83,7 +95,7 @@ fn prepare() -> Bench {
     std::fs::write(&identity, keys).expect("own folder");
     let link = folder.join("sops");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("own folder");
-    Bench { identity, recipients: recipients.try_into().expect("two"), link }
+    Bench { identity, recipients: recipients.try_into().expect("two"), link, key_service: None }
 }
 
 /// Distinct files, each with a data key of its own, wrapped to `key` (a flag and its value).
@@ -107,6 +119,49 @@ fn rules(folder: &Path, key: &str) -> String {
     let path = folder.join(".sops.yaml");
     std::fs::write(&path, format!("creation_rules:\n  - {key}\n")).expect("own folder");
     text(&path)
+}
+
+/// What it wraps is what it was given. Each call takes as many milliseconds as the counter says.
+struct Slow(Arc<AtomicU64>);
+
+impl Slow {
+    async fn wait(&self) {
+        tokio::time::sleep(Duration::from_millis(self.0.load(Ordering::Relaxed))).await;
+    }
+}
+
+#[async_trait]
+impl KeyService for Slow {
+    fn serves(&self, _: &KeyRef) -> bool {
+        true
+    }
+
+    async fn wrap(&self, _: &KeyRef, secret: &Plaintext) -> Wrapped {
+        self.wait().await;
+        Ok(STANDARD.encode(secret.expose()))
+    }
+
+    async fn unwrap(&self, key: &WrappedKey) -> Unwrapped {
+        self.wait().await;
+        Ok(Plaintext::new(STANDARD.decode(&key.enc).expect("what it wrapped")))
+    }
+}
+
+/// [`Slow`] as `sops keyservice` serves it, and its counter.
+fn key_service() -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = format!("tcp://{}", listener.local_addr().expect("bound"));
+    let delay = Arc::new(AtomicU64::new(0));
+    let server = Server::new(Arc::new(Slow(Arc::clone(&delay))), None);
+    std::thread::spawn(move || {
+        listener.set_nonblocking(true).expect("own socket");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("own socket");
+            server.serve(Listener::Tcp(listener), std::future::pending()).await
+        })
+    });
+    (address, delay)
 }
 
 /// A transit engine of one address: what it wraps is what it was given. Each call takes as long as the counter says.
@@ -181,8 +236,20 @@ fn rekey(bench: &Bench, folder: &Path, files: &[String], [here, there]: [&str; 2
     [ours, files.iter().map(one).sum()]
 }
 
+/// `updatekeys` on files whose data keys a service at `address` wraps, from when on it takes its time.
+fn slow(bench: &Bench, service: &str, address: &str, delay: &AtomicU64) {
+    let uris = ["one", "two"].map(|key| format!("{address}/v1/transit/keys/{key}"));
+    let (folder, files) = repository(bench, SLOW_FILES, ["--hc-vault-transit", &uris[0]]);
+    delay.store(SLOW_MILLISECONDS, Ordering::Relaxed);
+    let keys = uris.each_ref().map(|uri| format!("hc_vault_transit_uri: {uri}"));
+    let keys = [keys[0].as_str(), keys[1].as_str()];
+    let what =
+        format!("`updatekeys` on {SLOW_FILES} files, one process, a {service} that takes {SLOW_MILLISECONDS} ms");
+    print_row(&what, updatekeys(bench, &folder, &files, keys));
+}
+
 fn main() {
-    let bench = prepare();
+    let mut bench = prepare();
     let recipient = bench.recipients[0].as_str();
     let (folder, files) = repository(&bench, FILES, ["--age", recipient]);
     let mut large = String::new();
@@ -216,11 +283,8 @@ fn main() {
     print_row(what, rekey(&bench, &folder, &files, keys));
 
     let (address, delay) = transit();
-    let uris = ["one", "two"].map(|key| format!("{address}/v1/transit/keys/{key}"));
-    let (folder, files) = repository(&bench, SLOW_FILES, ["--hc-vault-transit", &uris[0]]);
-    delay.store(SLOW_MILLISECONDS, Ordering::Relaxed);
-    let keys = uris.each_ref().map(|uri| format!("hc_vault_transit_uri: {uri}"));
-    let keys = [keys[0].as_str(), keys[1].as_str()];
-    let what = "`updatekeys` on 300 files, one process, a key service that takes 200 ms";
-    print_row(what, updatekeys(&bench, &folder, &files, keys));
+    slow(&bench, "Vault", &address, &delay);
+    let (address, delay) = key_service();
+    bench.key_service = Some(address);
+    slow(&bench, "key service over gRPC", "https://vault.invalid", &delay);
 }
