@@ -176,7 +176,7 @@ impl Elector {
             }
             tokio::select! { () = tokio::time::sleep(self.timing.retry) => {}, () = stop.cancelled() => {} }
         }
-        self.release(seen).await;
+        self.release().await;
     }
 
     /// One look at the record; `true` when it carries our name afterwards.
@@ -246,10 +246,10 @@ impl Elector {
     }
 
     /// Gives the lease back, so that another replica need not wait for it to run out.
-    async fn release(&self, seen: Option<Seen>) {
+    async fn release(&self) {
         let led = self.until.lock().unwrap_or_else(PoisonError::into_inner).is_some();
         self.lead_until(None);
-        if !led || seen.is_none() {
+        if !led {
             return;
         }
         let released = async {
