@@ -14,7 +14,7 @@ use crate::operator::part::Context;
 use crate::pure::desired::SEALING_KEY_LABEL;
 use crate::pure::error::Explain;
 use crate::pure::sealed::generate::{NewKey, generate};
-use crate::pure::sealed::keys::{SealingKey, SealingKeys};
+use crate::pure::sealed::keys::{KeyStates, SealingKey, SealingKeys};
 use crate::pure::sealed::ring::renewal_due;
 
 /// How often the keys are listed although no watch said that they changed: the safety net below the watch.
@@ -33,7 +33,8 @@ pub(super) struct KeySet {
 #[derive(Clone)]
 pub(super) struct Loaded {
     keys: SealingKeys,
-    /// `None` before the first successful reading.
+    states: KeyStates,
+    /// `None` after the first successful reading.
     problem: Option<String>,
 }
 
@@ -41,12 +42,19 @@ impl KeySet {
     pub(super) fn new(context: &Context) -> Self {
         let keys = SealingKeys::ordered_by(context.settings.sealing.key_order);
         let problem = Some("the sealing keys have not been read yet".into());
-        Self { keys: channel::channel(Loaded { keys, problem }).0, reload: Notify::new() }
+        let states = keys.states();
+        Self { keys: channel::channel(Loaded { keys, states, problem }).0, reload: Notify::new() }
     }
 
     /// The present set.
     pub(super) fn current_set(&self) -> SealingKeys {
         self.keys.borrow().keys.clone()
+    }
+
+    /// The present set, and by what it is told from another one.
+    pub(super) fn current_states(&self) -> (SealingKeys, KeyStates) {
+        let loaded = self.keys.borrow();
+        (loaded.keys.clone(), loaded.states.clone())
     }
 
     /// Wakes at each change of the set.
@@ -84,6 +92,7 @@ impl KeySet {
         self.keys.send_if_modified(|loaded| {
             let modified = loaded.problem.take().is_some() || changed(&loaded.keys);
             if modified {
+                loaded.states = keys.states();
                 loaded.keys = keys.clone();
             }
             modified

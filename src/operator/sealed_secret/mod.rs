@@ -1,6 +1,6 @@
 //! `SealedSecret`: observe, decide, act, report. What is decided is in `pure::sealed`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use tokio::sync::Semaphore;
 
 use super::driver::{Driver, Reconcile};
@@ -20,9 +22,8 @@ use crate::pure::crd::sealed_secret::{IN_FORCE, SealedSecret};
 use crate::pure::desired::{GuardPolicy, ObservedSecret, SecretAction};
 use crate::pure::error::Explain;
 use crate::pure::queue::{Finish, Lane, ObjectKey};
-use crate::pure::sealed::decide::{Failure, Outcome, conclude, decide};
+use crate::pure::sealed::decide::{Failure, Outcome, Report, conclude, decide};
 use crate::pure::sealed::hints::Learnt;
-use crate::pure::sealed::keys::KeyFingerprint;
 use crate::pure::sealed::mark::{self, Covered};
 use crate::pure::sealed::opener::Effort;
 use crate::pure::sealed::unseal::{UnsealOptions, unseal_and_learn};
@@ -30,12 +31,14 @@ use crate::pure::sealed::{Hints, SealingKeys, UnsealError, Unsealed};
 
 mod http;
 mod keys;
+mod looks;
 mod metrics;
 mod reasons;
 mod ring;
 mod ring_metrics;
 
 use keys::KeySet;
+use looks::{Facts, Looks};
 use metrics::SealedMetrics;
 use reasons::Reasons;
 use ring_metrics::RingMetrics;
@@ -52,6 +55,9 @@ const COMPONENT: &str = "sealed-secrets";
 /// must not find ours in its place; the incumbent, which is not told of such a deletion, leaves it for longer.
 const VACANCY: Duration = Duration::from_secs(1);
 
+/// How often a status is written on top of what others wrote meanwhile, before the object's next turn.
+const STATUS_TRIES: usize = 5;
+
 /// What the reconciler, the watches and the endpoints share.
 struct Sealed {
     context: Arc<Context>,
@@ -64,8 +70,7 @@ struct Sealed {
     hints: RwLock<Hints>,
     /// Metadata of the Secrets of further namespaces; the operator itself has those of its own scope.
     secrets: HashMap<String, Arc<Store<SecretMeta>>>,
-    /// What is known of each Secret since our last look or write.
-    known: Mutex<HashMap<ObjectKey, Look>>,
+    looks: Looks,
     /// When Secrets that were not ours were deleted, for [`VACANCY`].
     vacated: Mutex<HashMap<ObjectKey, Instant>>,
     metrics: SealedMetrics,
@@ -75,35 +80,6 @@ struct Sealed {
 
 /// What came of opening an object, and what was found out on the way.
 type Opened = (Result<Unsealed, UnsealError>, Learnt);
-
-/// What this process knows of one Secret.
-struct Look {
-    /// Its version after our last look or write: a watch event about that very version is no news.
-    version: String,
-    /// What it was brought in line with, unless that failed.
-    settled: Option<Facts>,
-}
-
-/// Everything that decides what the Secret should be.
-#[derive(PartialEq)]
-struct Facts {
-    uid: Option<String>,
-    generation: Option<i64>,
-    annotations: Option<BTreeMap<String, String>>,
-    /// Fingerprints of the keys in use.
-    keys: Vec<KeyFingerprint>,
-}
-
-impl Facts {
-    fn of(entry: &Entry<SealedSecret>, keys: &SealingKeys) -> Self {
-        Self {
-            uid: entry.meta.uid.clone(),
-            generation: entry.meta.generation,
-            annotations: entry.meta.annotations.clone(),
-            keys: keys.active().map(|key| key.fingerprint().clone()).collect(),
-        }
-    }
-}
 
 /// Makes the part.
 pub fn part(context: &Arc<Context>) -> Part {
@@ -117,17 +93,14 @@ pub fn part(context: &Arc<Context>) -> Part {
         secrets: further.map(|namespace| (namespace, Arc::default())).collect(),
         keys: Arc::new(KeySet::new(context)),
         hints: RwLock::default(),
-        known: Mutex::default(),
+        looks: Looks::default(),
         vacated: Mutex::default(),
         metrics: SealedMetrics::register(&context.metrics, context.settings.sealing.omit_object_metrics),
         openings: Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
     });
     let ready = {
         let sealed = sealed.clone();
-        Arc::new(move || match sealed.stores.iter().all(|(_, store)| store.is_settled()) {
-            true => sealed.keys.ready(),
-            false => Err("the first list of SealedSecrets has not arrived".to_owned()),
-        })
+        Arc::new(move || sealed.ready())
     };
     let on_secret = {
         let sealed = sealed.clone();
@@ -192,12 +165,13 @@ async fn find_reasons(sealed: Arc<Sealed>) {
     driver.run(Arc::new(Reasons { sealed }), 1, leadership, context.metrics.clone(), context.stop.clone()).await;
 }
 
-/// When the set of keys changes, everything that is not in force gets another chance at once.
+/// When the set of keys changes, everything that was tried with another one and failed gets another chance at once. What is
+/// in the queue already, or comes to its turn before this does, has the new keys anyway.
 async fn requeue_on_new_keys(sealed: Arc<Sealed>) {
     let mut changes = sealed.keys.changes();
     while changes.changed().await.is_ok() {
-        let failed = sealed.stores.iter().flat_map(|(_, store)| store.keys_where(|_, entry| !in_force(entry)));
-        failed.for_each(|key| sealed.driver.add(key, Lane::Change));
+        let (_, states) = sealed.keys.current_states();
+        sealed.looks.failed_with_others(&states).into_iter().for_each(|key| sealed.driver.add(key, Lane::Change));
     }
 }
 
@@ -209,7 +183,26 @@ fn in_force(entry: &Entry<SealedSecret>) -> bool {
     })
 }
 
+/// Whether two versions of an object ask for the same.
+fn asks_the_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
+    one.uid == other.uid
+        && one.generation == other.generation
+        && one.annotations == other.annotations
+        && one.deletion_timestamp.is_some() == other.deletion_timestamp.is_some()
+}
+
 impl Sealed {
+    fn ready(&self) -> Result<(), String> {
+        let missing = |kind: &str| Err(format!("the first list of {kind} has not arrived"));
+        if !self.stores.iter().all(|(_, store)| store.is_settled()) {
+            return missing("SealedSecrets");
+        }
+        if self.context.settings.sealing.repair && !self.secrets.values().all(|store| store.is_settled()) {
+            return missing("the Secrets of a further namespace");
+        }
+        self.keys.ready()
+    }
+
     fn object(&self, key: &ObjectKey) -> Option<Arc<Entry<SealedSecret>>> {
         let mut stores = self.stores.iter();
         stores.find(|(namespace, _)| namespace.as_ref().is_none_or(|own| *own == key.namespace))?.1.get(key)
@@ -221,12 +214,7 @@ impl Sealed {
             // After a restart most objects are in force: those that are not go first.
             (None, Some(new)) => self.driver.add(key, if in_force(new) { Lane::Refresh } else { Lane::Change }),
             (Some(old), Some(new)) => {
-                let (old, new) = (&old.meta, &new.meta);
-                let same = old.uid == new.uid
-                    && old.generation == new.generation
-                    && old.annotations == new.annotations
-                    && old.deletion_timestamp.is_some() == new.deletion_timestamp.is_some();
-                if !same {
+                if !asks_the_same(&old.meta, &new.meta) {
                     self.driver.add(key, Lane::Change);
                 }
             }
@@ -246,15 +234,7 @@ impl Sealed {
             return;
         }
         let version = change.new.and_then(|entry| entry.object.as_ref().ok()).map(|meta| &meta.resource_version);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = match (version, known.get(change.key)) {
-            (Some(version), Some(look)) => *version != look.version,
-            // Gone, and not known to be there: that is how we left it.
-            (None, None) => false,
-            _ => true,
-        };
-        drop(known);
-        if news {
+        if self.looks.is_news(change.key, version.map(String::as_str)) {
             self.driver.add(change.key.clone(), lane_of(change.listed));
         }
     }
@@ -279,59 +259,35 @@ impl Sealed {
         }
     }
 
-    fn remember_version(&self, key: &ObjectKey, version: Option<&str>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match version {
-            Some(version) => drop(known.insert(key.clone(), Look { version: version.to_owned(), settled: None })),
-            None => drop(known.remove(key)),
-        }
-    }
-
-    /// Remembers that the Secret is as `facts` ask.
-    fn settle(&self, key: &ObjectKey, facts: Option<Facts>) {
-        if let Some(look) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get_mut(key) {
-            look.settled = facts;
-        }
-    }
-
     /// Whether the last pass of this process left the Secret as it is, for the very same object and keys. The watch may tell
     /// of our own write before its answer has come: such a pass has nothing to do.
     fn is_settled(&self, key: &ObjectKey, facts: &Facts) -> bool {
         let meta = self.secret_meta(key);
-        let version = meta.as_ref().and_then(|entry| entry.object.as_ref().ok()).map(|meta| &meta.resource_version);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).is_some_and(|look| look.settled.as_ref() == Some(facts) && Some(&look.version) == version)
+        let meta = meta.as_ref().and_then(|entry| entry.object.as_ref().ok());
+        meta.is_some_and(|meta| self.looks.is_settled(key, facts, &meta.resource_version))
     }
 
     fn secret_meta(&self, key: &ObjectKey) -> Option<Arc<Entry<SecretMeta>>> {
         self.secrets.get(&key.namespace).unwrap_or(&self.context.secrets).get(key)
     }
 
-    /// Whether this process has not looked at the object's Secret yet.
-    fn is_first_look(&self, key: &ObjectKey) -> bool {
-        !self.known.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
-    }
-
-    /// Whether an earlier process left the object's Secret as it asks, and nothing has changed since: then there is nothing
-    /// to open, to read or to write.
-    fn is_unchanged(&self, key: &ObjectKey, entry: &Entry<SealedSecret>) -> bool {
-        let Ok(object) = &entry.object else { return false };
-        let mark = object.status.as_ref().and_then(|status| status.condition(IN_FORCE));
-        let Some(mark) = mark.filter(|_| in_force(entry)) else { return false };
-        let Some(meta) = self.secret_meta(key) else { return false };
-        let Ok(meta) = &meta.object else { return false };
+    /// The version of the object's Secret, if an earlier process left it as the object asks, and nothing has changed since:
+    /// then there is nothing to open, to read or to write.
+    fn unchanged(&self, key: &ObjectKey, entry: &Entry<SealedSecret>, keys: &SealingKeys) -> Option<String> {
+        let object = entry.object.as_ref().ok()?;
+        let mark = object.status.as_ref().and_then(|status| status.condition(IN_FORCE)).filter(|_| in_force(entry))?;
+        let meta = self.secret_meta(key)?;
+        let meta = meta.object.as_ref().ok()?;
         let covered =
             Covered { uid: &meta.uid, resource_version: &meta.resource_version, settings: self.marked_settings() };
-        let keys = self.keys.current_set();
-        let holds = mark::holds(&mark.message, object, covered, &keys);
-        if holds {
-            // Who counts what each key holds need not open it either.
-            if let Some(key) = mark::opened_by(&mark.message, &keys) {
-                self.hints.write().unwrap_or_else(PoisonError::into_inner).remember_all(object, key);
-            }
-            self.remember_version(key, Some(&meta.resource_version));
+        if !mark::holds(&mark.message, object, covered, keys) {
+            return None;
         }
-        holds
+        // Who counts what each key holds need not open it either.
+        if let Some(key) = mark::opened_by(&mark.message, keys) {
+            self.hints.write().unwrap_or_else(PoisonError::into_inner).remember_all(object, key);
+        }
+        Some(meta.resource_version.clone())
     }
 
     fn marked_settings(&self) -> [bool; 2] {
@@ -340,10 +296,9 @@ impl Sealed {
     }
 
     /// Opens on a thread of its own: one entry costs milliseconds of pure computation.
-    async fn open(&self, object: Arc<Entry<SealedSecret>>, effort: Effort) -> Option<Opened> {
+    async fn open(&self, object: Arc<Entry<SealedSecret>>, keys: SealingKeys, effort: Effort) -> Option<Opened> {
         // As many at a time as there are processors: more would only take turns, on a stack each.
         let _place = self.openings.acquire().await;
-        let keys = self.keys.current_set();
         let options = UnsealOptions { deprecated_data: self.context.settings.sealing.deprecated_data, effort };
         // Hints are read under a short lock by a copy of what this object needs: the whole map stays shared.
         let hints = self.hints.read().unwrap_or_else(PoisonError::into_inner).for_object(object.object.as_ref().ok()?);
@@ -355,16 +310,19 @@ impl Sealed {
     }
 
     /// One turn of opening.
-    async fn unseal(&self, object: Arc<Entry<SealedSecret>>) -> Option<Result<Unsealed, UnsealError>> {
-        let (opened, learnt) = self.open(object, Effort::Turn).await?;
+    async fn unseal(
+        &self,
+        object: Arc<Entry<SealedSecret>>,
+        keys: SealingKeys,
+    ) -> Option<Result<Unsealed, UnsealError>> {
+        let (opened, learnt) = self.open(object, keys, Effort::Turn).await?;
         self.hints.write().unwrap_or_else(PoisonError::into_inner).learn(&learnt);
         Some(opened)
     }
 
-    async fn act(&self, key: &ObjectKey, entry: &Arc<Entry<SealedSecret>>) -> Result<Acted, Stop> {
+    async fn act(&self, key: &ObjectKey, entry: &Arc<Entry<SealedSecret>>, keys: &SealingKeys) -> Result<Acted, Stop> {
         let Ok(object) = &entry.object else { return Err(Stop::Finish(Finish::Stuck)) };
-        let keys = self.keys.current_set();
-        let opened = self.unseal(entry.clone()).await;
+        let opened = self.unseal(entry.clone(), keys.clone()).await;
         if matches!(opened, Some(Err(UnsealError::TurnOver))) {
             return Err(Stop::Finish(Finish::Unfinished));
         }
@@ -387,9 +345,9 @@ impl Sealed {
         let mark = |secret: &ObservedSecret| {
             let (uid, resource_version) = (secret.uid.as_str(), secret.resource_version.as_str());
             let covered = Covered { uid, resource_version, settings: self.marked_settings() };
-            mark::make(object, covered, &found, &keys)
+            mark::make(object, covered, &found, keys)
         };
-        let first_look = self.is_first_look(key);
+        let first_look = self.looks.is_first(key);
         let live = secrets::get(&self.context.cluster, &key.namespace, &key.name).await?;
         if let Some(wait) = self.vacancy(key).filter(|_| live.is_none()) {
             return Err(Stop::Finish(Finish::FailedFor(wait)));
@@ -401,12 +359,12 @@ impl Sealed {
         let action = match decide(object, unsealed, live.as_ref(), &policy) {
             Ok(action) => action,
             Err(failure) => {
-                self.remember_version(key, live.as_ref().map(|live| live.resource_version.as_str()));
+                self.looks.saw(key, live.as_ref().map(|live| live.resource_version.as_str()));
                 return Ok(Acted::failed(failure));
             }
         };
         if matches!(action, SecretAction::Keep) {
-            self.remember_version(key, live.as_ref().map(|live| live.resource_version.as_str()));
+            self.looks.saw(key, live.as_ref().map(|live| live.resource_version.as_str()));
             // Marked anew once in a process only: somebody who goes on writing to a Secret in ways that change nothing must
             // not make us write a status each time.
             let mark = live.as_ref().filter(|_| first_look).and_then(mark);
@@ -414,7 +372,7 @@ impl Sealed {
         }
         match self.context.writer.carry_out(&action).await {
             Ok(Written::Stored(stored)) => {
-                self.remember_version(key, Some(&stored.resource_version));
+                self.looks.saw(key, Some(&stored.resource_version));
                 Ok(Acted { outcome: Outcome::Written, mark: mark(&stored) })
             }
             Ok(Written::Kept | Written::Deleted) => Ok(Acted { outcome: Outcome::Kept, mark: None }),
@@ -433,8 +391,14 @@ impl Sealed {
             self.metrics.failed(failure.metric(), &key.namespace);
             tracing::warn!(object = %key, reason = failure.reason(), "{}", failure.line());
         }
-        let report = conclude(object, outcome, mark.clone(), Timestamp::now());
-        if let Some(event) = report.event {
+        self.metrics.observe(key, object, acted.is_settled());
+        let mut report = conclude(object, outcome, mark.clone(), Timestamp::now());
+        let written = match self.context.settings.sealing.update_status {
+            true => self.write_status(key, object, acted, &mut report).await,
+            false => Ok(()),
+        };
+        // What is to be looked at again is reported then.
+        if let Some(event) = report.event.filter(|_| !matches!(written, Err(Stop::Finish(_)))) {
             self.context.events.record(Note {
                 about: reference(object),
                 kind: if event.warning { EventKind::Warning } else { EventKind::Normal },
@@ -443,27 +407,50 @@ impl Sealed {
                 component: COMPONENT,
             });
         }
-        self.metrics.observe(key, object, matches!(outcome, Outcome::Kept | Outcome::Written));
-        let Some(new) = report.status.filter(|_| self.context.settings.sealing.update_status) else { return Ok(()) };
-        let version = object.metadata.resource_version.as_deref().unwrap_or_default();
-        let written =
-            status::replace::<SealedSecret>(&self.context.cluster, &key.namespace, &key.name, version, &new).await;
-        match written {
-            Ok(()) => Ok(()),
-            Err(error) if error.is_not_found() => Ok(()),
-            // The object moved on: its newer version is on its way through the watch.
-            Err(error) if error.is_conflict() => Err(Stop::Finish(Finish::FailedFor(Duration::from_millis(500)))),
-            Err(error) => {
-                self.metrics.failed("status", &key.namespace);
-                Err(error.into())
+        written
+    }
+
+    /// Where another write of the same object came in between, often that of our last status, which the watch has not told
+    /// of yet, what came of the pass still holds: the report is made anew on top of that, and nothing is opened again.
+    async fn write_status(
+        &self,
+        key: &ObjectKey,
+        object: &SealedSecret,
+        acted: &Acted,
+        report: &mut Report,
+    ) -> Result<(), Stop> {
+        let cluster = &self.context.cluster;
+        let mut version = object.metadata.resource_version.clone().unwrap_or_default();
+        for _ in 0..STATUS_TRIES {
+            let Some(status) = &report.status else { return Ok(()) };
+            match status::replace::<SealedSecret>(cluster, &key.namespace, &key.name, &version, status).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => {
+                    self.metrics.failed("status", &key.namespace);
+                    return Err(error.into());
+                }
             }
+            let api: Api<SealedSecret> = Api::namespaced(cluster.client(), &key.namespace);
+            let live = match cluster.call(&format!("SealedSecret {key}"), api.get(&key.name)).await {
+                Err(error) if error.is_not_found() => return Ok(()),
+                live => live?,
+            };
+            if !asks_the_same(&live.metadata, &object.metadata) {
+                // What is asked for now is on its way through the watch.
+                break;
+            }
+            *report = conclude(&live, &acted.outcome, acted.mark.clone(), Timestamp::now());
+            version = live.metadata.resource_version.unwrap_or_default();
         }
+        Err(Stop::Finish(Finish::Again))
     }
 
     async fn gone(&self, key: &ObjectKey) -> Finish {
         self.driver.forget(key);
         self.metrics.forget(key);
-        self.remember_version(key, None);
+        self.looks.forget(key);
         if !self.context.settings.sealing.old_gc {
             return Finish::Settled(None);
         }
@@ -493,6 +480,10 @@ struct Acted {
 impl Acted {
     fn failed(failure: Failure) -> Self {
         Self { outcome: Outcome::Failed(failure), mark: None }
+    }
+
+    fn is_settled(&self) -> bool {
+        matches!(self.outcome, Outcome::Kept | Outcome::Written)
     }
 }
 
@@ -545,17 +536,21 @@ impl Reconcile for Sealed {
         if entry.meta.deletion_timestamp.is_some() {
             return Finish::Settled(None);
         }
-        let facts = Facts::of(&entry, &self.keys.current_set());
+        let (keys, states) = self.keys.current_states();
+        let facts = Facts::of(&entry, states, &self.context.fingerprints);
         if self.is_settled(key, &facts) {
             return Finish::Settled(None);
         }
-        if self.is_first_look(key) && self.is_unchanged(key, &entry) {
-            self.settle(key, Some(facts));
+        let first_look = self.looks.is_first(key);
+        self.looks.begin(key, facts);
+        if let Some(version) = first_look.then(|| self.unchanged(key, &entry, &keys)).flatten() {
+            self.looks.saw(key, Some(&version));
+            self.looks.settle(key);
             self.metrics.unchanged();
             self.metrics.observe(key, object, true);
             return Finish::Settled(None);
         }
-        let acted = match self.act(key, &entry).await {
+        let acted = match self.act(key, &entry, &keys).await {
             Ok(acted) => acted,
             Err(stop) => return stop.finish(key),
         };
@@ -565,8 +560,9 @@ impl Reconcile for Sealed {
         };
         match self.report(key, object, &acted).await {
             Ok(()) => {
-                let settled = matches!(acted.outcome, Outcome::Kept | Outcome::Written);
-                self.settle(key, settled.then_some(facts));
+                if acted.is_settled() {
+                    self.looks.settle(key);
+                }
                 finish
             }
             Err(stop) => stop.finish(key),

@@ -27,7 +27,8 @@ impl Reconcile for Reasons {
     async fn reconcile(&self, key: &ObjectKey, _lane: Lane) -> Finish {
         let Some(entry) = self.sealed.object(key) else { return Finish::Settled(None) };
         let started = Instant::now();
-        let Some((opened, learnt)) = self.sealed.open(entry, Effort::Explain).await else {
+        let Some((opened, learnt)) = self.sealed.open(entry, self.sealed.keys.current_set(), Effort::Explain).await
+        else {
             return Finish::Settled(None);
         };
         drop(opened);

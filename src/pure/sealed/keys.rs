@@ -333,6 +333,11 @@ fn fingerprint(key: &PublicEncryptingKey) -> Option<KeyFingerprint> {
     Some(format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(&blob))).into())
 }
 
+/// Name, fingerprint and state of every key of a set: what decides what opens, and what is said of what does not. Cheap to
+/// clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStates(Arc<[(String, KeyFingerprint, KeyState)]>);
+
 /// The keys of a cluster, newest first. Cheap to clone: a reconcile works on the set that it started with.
 #[derive(Clone, Default)]
 pub struct SealingKeys {
@@ -424,6 +429,12 @@ impl SealingKeys {
     /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// What one set has that another has not, apart from times, certificates and backups.
+    pub fn states(&self) -> KeyStates {
+        let state = |key: &Arc<SealingKey>| (key.name.clone(), key.fingerprint.clone(), key.state.clone());
+        KeyStates(self.keys.iter().map(state).collect())
     }
 
     /// Which time orders them.
