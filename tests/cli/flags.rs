@@ -1,12 +1,11 @@
 //! Every flag that the real sops shows is one that ours takes: a script must not fail on its command line.
 
 use std::fs;
-use std::time::Duration;
 
 use super::sops::{BOTH, ours, recipients, text, theirs};
 use crate::rig::process::{run, run_ok};
 use crate::rig::scratch;
-use crate::rig::wait::eventually;
+use crate::rig::wait::{SOON, eventually};
 
 const VERBS: [&[&str]; 14] = [
     &[],
@@ -156,7 +155,7 @@ async fn a_command_is_run_as_it_is_asked() {
         let script = format!("echo $SECRET >{0}.part; mv {0}.part {0}", made.display());
         run_ok(program(&["exec-env", "--background", &path, &script]), b"");
         let there = || async { if made.is_file() { Ok(()) } else { Err("no file".to_owned()) } };
-        eventually(Duration::from_secs(20), "the command in the background", there).await;
+        eventually(SOON, "the command in the background", there).await;
         assert_eq!(fs::read_to_string(&made).expect("made"), "hunter2\n", "{name}");
     }
 }

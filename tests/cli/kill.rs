@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::rig::process::{self, run, run_ok};
+use crate::rig::wait::SOON;
 use crate::rig::{scratch, tools};
 
 /// Kills of each verb: half when it begins to write, half at moments spread over a run.
@@ -105,7 +106,7 @@ fn no_kill_damages_a_file_or_leaves_plaintext() {
             let old = fs::read(&file).expect("readable");
             // The first round runs to its end and tells how long that takes.
             let moment = match round {
-                0 => Some(Duration::from_secs(60)),
+                0 => Some(SOON),
                 _ if round % 2 == 0 => Some(whole * round / ROUNDS),
                 _ => None,
             };

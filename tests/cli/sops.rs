@@ -8,6 +8,7 @@ use std::process::Command;
 use latchwork::pure::format::{self, Branch, Format, Item, Scalar, Value};
 
 use crate::rig::process::{self, Ran, run, run_ok};
+use crate::rig::wait::{SOON, eventually};
 use crate::rig::{scratch, tools};
 
 const INPUTS: [&str; 8] =
@@ -489,8 +490,7 @@ async fn a_signal_leaves_no_plaintext_behind() {
             };
             command.env("SOPS_EDITOR", waiting(&marker)).env("TMPDIR", &temporary);
             let running = process::Proc::spawn("sops", command);
-            let limit = std::time::Duration::from_secs(30);
-            crate::rig::wait::eventually(limit, "the program to see the plaintext", || async {
+            eventually(SOON, "the program to see the plaintext", || async {
                 match fs::read_to_string(&marker) {
                     Ok(text) if text.contains("canary-of-the-editor") => Ok(()),
                     other => Err(format!("{other:?}")),
@@ -498,7 +498,7 @@ async fn a_signal_leaves_no_plaintext_behind() {
             })
             .await;
             running.signal(signal);
-            let status = running.wait(limit).await;
+            let status = running.wait().await;
             assert_eq!(status.code(), Some(128 + number), "{verb} {signal}: {}", running.stderr());
             assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0, "{verb} {signal}: something is left");
         }

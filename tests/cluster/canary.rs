@@ -3,7 +3,6 @@
 //! there.
 
 use std::process::Command;
-use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -14,10 +13,8 @@ use crate::rig::git_http::{Access, GitServer};
 use crate::rig::http1::Reply;
 use crate::rig::operator::Operator;
 use crate::rig::process::{command, run, run_ok};
-use crate::rig::wait::eventually;
+use crate::rig::wait::{SOON, eventually};
 use crate::rig::{self, scratch, tools};
-
-const SOON: Duration = Duration::from_secs(90);
 
 /// What must not be found. Each is random enough to be found only where it leaked.
 struct Secrets(Vec<(&'static str, String)>);

@@ -1,12 +1,13 @@
 //! The manifests under `deploy/`, on a real API server.
 
-use std::time::Duration;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::rig::control_plane::{ControlPlane, Options};
 use crate::rig::git_http::GitServer;
 use crate::rig::process::{Proc, command, operator, run, run_ok};
+use crate::rig::wait::{SOON, eventually};
 use crate::rig::{ports, scratch, tools};
 
 const NAMESPACE: &str = "latchwork-system";
@@ -33,39 +34,61 @@ async fn the_manifests_apply_and_the_operator_runs_under_exactly_their_service_a
     assert_eq!(security["capabilities"]["drop"][0], "ALL");
 
     let kubeconfig = plane.service_account_kubeconfig(NAMESPACE, "latchwork").await;
-    let mut command = operator(&kubeconfig);
-    let (http, metrics) = (ports::free(), ports::free());
-    command.args(["--namespace", NAMESPACE, "--log-format", "json"]);
-    command.args(["--listen", &format!("127.0.0.1:{http}"), "--listen-metrics", &format!("127.0.0.1:{metrics}")]);
-    let process = Proc::spawn("operator", command);
-    process.wait_for_log("\"leads\":true", Duration::from_secs(30)).await;
-    crate::rig::tls::install_provider();
-    crate::rig::wait::eventually(Duration::from_secs(60), "readiness", || async {
-        let answer = reqwest::get(format!("http://127.0.0.1:{http}/readyz")).await.map_err(|e| e.to_string())?;
-        let status = answer.status();
-        if status.is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default() + &process.tail(5)) }
-    })
-    .await;
-    let _git = every_kind(&plane, &format!("http://127.0.0.1:{http}")).await;
+    let (process, url) = replica(&kubeconfig).await;
+    process.wait_for_log("\"leads\":true").await;
+    let _git = every_kind(&plane, &url).await;
     for name in ["sealed", "payment", "database"] {
-        crate::rig::wait::eventually(Duration::from_secs(60), &format!("the Secret {name}"), || async {
-            let found = run(plane.kubectl(&["get", "secret", name, "-n", "shop", "-o", "name"]), b"");
-            if found.status.success() { Ok(()) } else { Err(process.tail(5)) }
-        })
-        .await;
+        exists(&plane, &process, name).await;
     }
-    crate::rig::wait::eventually(Duration::from_secs(90), "the status of the KeyRing", || async {
+    eventually(SOON, "the status of the KeyRing", || async {
         let found = run_ok(plane.kubectl(&["get", "keyring", "default", "-o", "jsonpath={.status.activeKey}"]), b"");
         if found.starts_with("sealed-secrets-key") { Ok(()) } else { Err(process.tail(5)) }
     })
     .await;
-    for line in process.stdout().lines() {
+
+    // A second replica within the same role stands by, takes over, and mends what is damaged then.
+    let (second, _) = replica(&kubeconfig).await;
+    assert!(!second.output().contains("\"leads\":true"), "one leads at a time");
+    assert!(process.stop().await.success());
+    second.wait_for_log("\"leads\":true").await;
+    for name in ["sealed", "payment", "database"] {
+        run_ok(plane.kubectl(&["delete", "secret", name, "-n", "shop"]), b"");
+        exists(&plane, &second, name).await;
+    }
+    for line in process.stdout().lines().chain(second.stdout().lines()) {
         let event: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
         assert!(event["reason"] != "Forbidden" && !line.contains("not allowed"), "its own role refuses it: {line}");
     }
     let events = run_ok(plane.kubectl(&["get", "events", "-n", "shop", "-o", "name"]), b"");
     assert!(!events.is_empty(), "events may be recorded");
-    assert!(process.stop(Duration::from_secs(20)).await.success());
+    assert!(second.stop().await.success());
+}
+
+/// A ready replica, and its address.
+async fn replica(kubeconfig: &Path) -> (Proc, String) {
+    crate::rig::tls::install_provider();
+    let mut command = operator(kubeconfig);
+    let (http, metrics) = (ports::free(), ports::free());
+    command.args(["--namespace", NAMESPACE, "--log-format", "json"]);
+    command.args(["--listen", &format!("127.0.0.1:{http}"), "--listen-metrics", &format!("127.0.0.1:{metrics}")]);
+    let process = Proc::spawn("operator", command);
+    let url = format!("http://127.0.0.1:{http}");
+    eventually(SOON, "readiness", || async {
+        process.assert_running();
+        let answer = reqwest::get(format!("{url}/readyz")).await.map_err(|e| e.to_string())?;
+        let status = answer.status();
+        if status.is_success() { Ok(()) } else { Err(answer.text().await.unwrap_or_default() + &process.tail(5)) }
+    })
+    .await;
+    (process, url)
+}
+
+async fn exists(plane: &ControlPlane, process: &Proc, name: &str) {
+    eventually(SOON, &format!("the Secret {name}"), || async {
+        let found = run(plane.kubectl(&["get", "secret", name, "-n", "shop", "-o", "name"]), b"");
+        if found.status.success() { Ok(()) } else { Err(process.tail(5)) }
+    })
+    .await;
 }
 
 /// One object of each kind in the namespace `shop`, from the example.
@@ -103,7 +126,7 @@ async fn a_crd_is_deleted_only_with_the_annotation() {
     let crd = "sealedsecrets.bitnami.com";
     let delete = ["delete", "crd", crd, "--wait=false"];
     // A policy is in force a moment after it was stored, so the refusal is awaited with dry runs, which delete nothing.
-    crate::rig::wait::eventually(Duration::from_secs(30), "the policy to be in force", || async {
+    eventually(SOON, "the policy to be in force", || async {
         let refused = run(plane.kubectl(&["delete", "crd", crd, "--dry-run=server"]), b"");
         if refused.status.success() { Err("the dry run went through".to_owned()) } else { Ok(()) }
     })

@@ -1,7 +1,5 @@
 //! EncryptedSources on a real API server, from a real Git server over HTTP, with what the real sops made.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -16,10 +14,9 @@ use crate::rig::fault_http::FaultServer;
 use crate::rig::git_http::{Access, GitServer};
 use crate::rig::process::{self, Proc, run, run_ok};
 use crate::rig::tls::Ca;
-use crate::rig::wait::eventually;
+use crate::rig::wait::{SOON, eventually};
 use crate::rig::{self, ports, tools};
 
-const SOON: Duration = Duration::from_secs(60);
 const CANARY: &str = "canary-of-the-source";
 
 /// One namespace with an operator of its own.
@@ -60,7 +57,7 @@ impl Bench {
 
     /// Ends the operator, lets `meanwhile` happen, and starts another.
     async fn restart(&mut self, meanwhile: impl AsyncFnOnce(&Self)) {
-        assert!(self.operator.stop(SOON).await.success());
+        assert!(self.operator.stop().await.success());
         meanwhile(self).await;
         (self.operator, self.metrics) = Self::operator(self.plane, &self.namespace).await;
     }

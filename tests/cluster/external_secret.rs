@@ -14,10 +14,9 @@ use crate::rig::bao::ROOT_TOKEN;
 use crate::rig::control_plane::ControlPlane;
 use crate::rig::fault_http::FaultServer;
 use crate::rig::process::{self, Proc, run};
-use crate::rig::wait::{eventually, steadily};
+use crate::rig::wait::{SOON, eventually, steadily};
 use crate::rig::{self, ports};
 
-const SOON: Duration = Duration::from_secs(60);
 const MANAGED: &str = "reconcile.external-secrets.io/managed";
 const DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
 const CREATED_BY: &str = "reconcile.external-secrets.io/created-by";
@@ -486,7 +485,7 @@ async fn a_restart_neither_writes_nor_reads_what_is_fresh() {
     let before = bench.ready("db", "True", "SecretSynced").await;
     let secret = bench.secrets().await.get("db").await.unwrap();
 
-    let status = bench.process.stop(SOON).await;
+    let status = bench.process.stop().await;
     assert!(status.success(), "{status}: {}", bench.process.tail(20));
     (bench.process, bench.metrics) = Bench::operator(bench.plane, &bench.namespace);
     // A later object goes through the same queue: the earlier one was looked at by then.
@@ -542,7 +541,7 @@ async fn what_a_template_draws_at_random_is_kept() {
         assert_eq!(secrets.get("db").await.unwrap().metadata.resource_version, version);
     };
     read_again(&bench).await;
-    let status = bench.process.stop(SOON).await;
+    let status = bench.process.stop().await;
     assert!(status.success(), "{status}: {}", bench.process.tail(20));
     (bench.process, bench.metrics) = Bench::operator(bench.plane, &bench.namespace);
     read_again(&bench).await;

@@ -1,8 +1,6 @@
 //! EncryptedSources whose files are on OpenBao transit: with a token of the source, with the operator's own, and not at all
 //! where the administrator's list does not say so.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::{Value, json};
@@ -16,10 +14,8 @@ use crate::rig::git_http::{Access, GitRepo, GitServer};
 use crate::rig::http1::Reply;
 use crate::rig::operator::Operator;
 use crate::rig::process::{self, run_ok};
-use crate::rig::wait::eventually;
+use crate::rig::wait::{SOON, eventually};
 use crate::rig::{self, tools};
-
-const SOON: Duration = Duration::from_secs(60);
 
 struct Bench {
     plane: &'static ControlPlane,

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -15,25 +14,24 @@ use crate::rig::control_plane::{ControlPlane, Options};
 use crate::rig::in_pod::expose_replicas;
 use crate::rig::operator::Operator;
 use crate::rig::process::{self, Ran, run, run_ok};
-use crate::rig::wait::eventually;
+use crate::rig::wait::{SOON, eventually};
 use crate::rig::{self, NODE_ADDRESS, scratch, tools};
 
-const SOON: Duration = Duration::from_secs(90);
-const LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
-const KEYS: &str = "keys-here";
+pub const LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
+pub const KEYS: &str = "keys-here";
 
-fn keys(plane: &ControlPlane, arguments: &[&str]) -> Command {
+pub fn keys(plane: &ControlPlane, arguments: &[&str]) -> Command {
     let mut command = process::latchwork();
     command.arg("keys").args(arguments).args(["--namespace", KEYS]).env("KUBECONFIG", &plane.kubeconfig);
     command
 }
 
-fn say(ran: &Ran) -> String {
+pub fn say(ran: &Ran) -> String {
     format!("{}\n{}\n{}", ran.status, ran.stdout, ran.stderr)
 }
 
 /// Runs a verb that must be refused, with these words.
-fn refused(plane: &ControlPlane, arguments: &[&str], words: &[&str]) {
+pub fn refused(plane: &ControlPlane, arguments: &[&str], words: &[&str]) {
     let ran = run(keys(plane, arguments), b"");
     assert_eq!(ran.status.code(), Some(1), "{arguments:?}: {}", say(&ran));
     for word in words {
@@ -41,21 +39,21 @@ fn refused(plane: &ControlPlane, arguments: &[&str], words: &[&str]) {
     }
 }
 
-fn status(plane: &ControlPlane) -> Value {
+pub fn status(plane: &ControlPlane) -> Value {
     serde_json::from_str(&run_ok(keys(plane, &["status", "--json"]), b"")).expect("JSON")
 }
 
 /// Names of the keys in a state, newest first.
-fn in_state(status: &Value, state: &str) -> Vec<String> {
+pub fn in_state(status: &Value, state: &str) -> Vec<String> {
     let keys = status["keys"].as_array().expect("a list");
     keys.iter().filter(|key| key["state"] == state).map(|key| key["name"].as_str().unwrap().to_owned()).collect()
 }
 
-fn create_namespace(plane: &ControlPlane, name: &str) {
+pub fn create_namespace(plane: &ControlPlane, name: &str) {
     run_ok(plane.kubectl(&["create", "namespace", name]), b"");
 }
 
-fn seal(certificate: &Path, namespace: &str, name: &str, value: &str) -> String {
+pub fn seal(certificate: &Path, namespace: &str, name: &str, value: &str) -> String {
     let mut kubeseal = process::command(tools::path("kubeseal"));
     kubeseal.arg("--cert").arg(certificate).env("KUBECONFIG", "/nonexistent");
     let secret = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name, "namespace": namespace },
@@ -63,7 +61,7 @@ fn seal(certificate: &Path, namespace: &str, name: &str, value: &str) -> String 
     run_ok(kubeseal, secret.to_string().as_bytes())
 }
 
-async fn opened(plane: &ControlPlane, operator: &Operator, namespace: &str, name: &str, value: &str) {
+pub async fn opened(plane: &ControlPlane, operator: &Operator, namespace: &str, name: &str, value: &str) {
     let secrets = Api::<Secret>::namespaced(plane.client().await, namespace);
     eventually(SOON, &format!("{namespace}/{name}"), || async {
         operator.process.assert_running();
@@ -77,7 +75,7 @@ async fn opened(plane: &ControlPlane, operator: &Operator, namespace: &str, name
     .await;
 }
 
-async fn certificate(operator: &Operator) -> PathBuf {
+pub async fn certificate(operator: &Operator) -> PathBuf {
     let pem = eventually(SOON, "the certificate", || async {
         match operator.get("/v1/cert.pem").await? {
             (200, pem) => Ok(pem),
@@ -88,7 +86,7 @@ async fn certificate(operator: &Operator) -> PathBuf {
     scratch::file("cert.pem", pem)
 }
 
-async fn ring(
+pub async fn ring(
     plane: &ControlPlane,
     operator: &Operator,
     what: &str,
@@ -104,7 +102,7 @@ async fn ring(
 }
 
 /// An age identity file and its recipient, as the real age-keygen makes them.
-fn offline_identity() -> (PathBuf, String) {
+pub fn offline_identity() -> (PathBuf, String) {
     let file = scratch::dir("age").join("offline.agekey");
     let mut keygen = process::command(tools::path("age-keygen"));
     keygen.arg("-o").arg(&file);
@@ -114,7 +112,7 @@ fn offline_identity() -> (PathBuf, String) {
     (file.clone(), run_ok(public, b"").trim().to_owned())
 }
 
-async fn operator(plane: &ControlPlane, arguments: &[&str]) -> Operator {
+pub async fn operator(plane: &ControlPlane, arguments: &[&str]) -> Operator {
     Operator::spawn(process::operator(&plane.kubeconfig), NODE_ADDRESS, KEYS, arguments).await
 }
 
@@ -142,9 +140,19 @@ async fn a_key_is_rotated_backed_up_and_retired_only_when_nothing_needs_it() {
     opened(&plane, &first, "team", "db", "hunter2-canary").await;
     let old = in_state(&status(&plane), "active").remove(0);
 
+    // Without a verb it is the status, and without a cluster it says what is missing.
+    let table = run_ok(keys(&plane, &["status"]), b"");
+    assert!(table.contains(&old), "{table}");
+    assert_eq!(run_ok(keys(&plane, &[]), b""), table);
+    let mut nowhere = process::latchwork();
+    nowhere.arg("keys").env("KUBECONFIG", "/nonexistent");
+    let ran = run(nowhere, b"");
+    assert_eq!((ran.status.code(), ran.stdout.as_str()), (Some(1), ""), "{}", say(&ran));
+    assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains("/nonexistent"), "{}", say(&ran));
+
     // A wrong Service costs no key; the right one has two replicas, and one of them hangs.
     refused(&plane, &["rotate"], &["no ready replica stands behind Service keys-here/latchwork", "--service"]);
-    expose_replicas(&plane, KEYS, "latchwork", "http", &[first.port(), second.port()]);
+    expose_replicas(&plane, KEYS, "latchwork", "http", &[first.port(), second.port()]).await;
     assert_eq!(status(&plane)["keys"].as_array().unwrap().len(), 1);
     eventually(SOON, "both endpoints", || async {
         let slices = run_ok(plane.kubectl(&["get", "endpointslices", "-n", KEYS, "-o", "json"]), b"");
@@ -261,14 +269,14 @@ async fn a_key_is_rotated_backed_up_and_retired_only_when_nothing_needs_it() {
     assert_eq!(needed[0]["name"], old.as_str());
 
     for operator in [first, second] {
-        assert!(operator.process.stop(SOON).await.success());
+        assert!(operator.process.stop().await.success());
         let log = operator.process.output();
         assert!(!log.contains("hunter2-canary") && !log.contains("PRIVATE KEY"), "{log}");
     }
 }
 
 /// A sealing key as OpenSSL makes it, in a Secret.
-fn key_secret(name: &str, state: &str) -> (String, PathBuf) {
+pub fn key_secret(name: &str, state: &str) -> (String, PathBuf) {
     let dir = scratch::dir("key");
     let mut openssl = process::command("openssl");
     openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=test"]);

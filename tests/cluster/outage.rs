@@ -5,14 +5,10 @@ use std::time::Duration;
 use crate::rig::control_plane::{ControlPlane, Options};
 use crate::rig::operator::Operator;
 use crate::rig::process::{command, run_ok};
-use crate::rig::wait::{eventually, steadily};
+use crate::rig::wait::{SOON, eventually, steadily};
 use crate::rig::{scratch, tools};
 
 const NAMESPACE: &str = "default";
-/// Back in work after the API server is: a lease that has to be won again, the longest wait of a watch's backoff, and a
-/// list that a server accepted while it started and never answered.
-const BACK: Duration = Duration::from_secs(120);
-
 async fn seal_and_wait(plane: &ControlPlane, operator: &Operator, name: &str) {
     let (_, certificate) = operator.get("/v1/cert.pem").await.expect("certificate");
     let certificate = scratch::file("cert.pem", certificate);
@@ -22,13 +18,13 @@ async fn seal_and_wait(plane: &ControlPlane, operator: &Operator, name: &str) {
     let mut kubeseal = command(tools::path("kubeseal"));
     kubeseal.arg("--cert").arg(&certificate).env("KUBECONFIG", "/nonexistent");
     let sealed = run_ok(kubeseal, secret.as_bytes());
-    eventually(BACK, "the SealedSecret to be stored", || async {
+    eventually(SOON, "the SealedSecret to be stored", || async {
         let apply = ["apply", "--server-side", "-f", "-"];
         let ran = crate::rig::process::run(plane.kubectl(&apply), sealed.as_bytes());
         if ran.status.success() { Ok(()) } else { Err(ran.stderr) }
     })
     .await;
-    eventually(BACK, "the Secret", || async {
+    eventually(SOON, "the Secret", || async {
         operator.process.assert_running();
         let get = ["get", "secret", name, "-n", NAMESPACE, "-o", "jsonpath={.data.k}"];
         let ran = crate::rig::process::run(plane.kubectl(&get), b"");

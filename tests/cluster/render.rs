@@ -22,7 +22,7 @@ spec:
 async fn the_example_applies_as_it_is_written() {
     let plane = ControlPlane::start(Options::default()).await;
     plane.apply(HELM_RELEASE);
-    run_ok(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]), b"");
+    run_ok(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=240s"]), b"");
 
     for output in ["yaml", "json"] {
         let mut render = latchwork();

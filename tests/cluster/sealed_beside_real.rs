@@ -17,14 +17,11 @@ use latchwork::pure::sealed::{Scope, item};
 use latchwork::pure::secret::Plaintext;
 
 use crate::rig::control_plane::{ControlPlane, Options};
-use crate::rig::process::Proc;
+use crate::rig::process::{Proc, called};
 use crate::rig::sealed_controller::SealedController;
+use crate::rig::wait::SOON;
 use crate::rig::{self, tools};
 
-use super::sealed_drop_in::called;
-
-/// The garbage collector looks for new kinds twice a minute.
-const SOON: Duration = Duration::from_secs(60);
 const PREFIX: &str = "sealedsecrets.bitnami.com";
 
 /// One side.
@@ -103,8 +100,10 @@ impl Side {
         );
         match step {
             Step::Apply(manifest) => self.plane.apply(&manifest.to_string()),
-            Step::PatchSecret(patch) => {
-                drop(secrets.patch("db", &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched"));
+            Step::HandOver(annotations, manifest) => {
+                let patch = json!({ "metadata": { "annotations": annotations } });
+                secrets.patch("db", &PatchParams::default(), &Patch::Merge(patch)).await.expect("patched");
+                self.plane.apply(&manifest.to_string());
             }
             Step::DeleteSecret => drop(secrets.delete("db", &DeleteParams::default()).await.expect("deleted")),
             Step::Delete => drop(sealed.delete("db", &DeleteParams::default()).await.expect("deleted")),
@@ -163,7 +162,8 @@ fn same(real: &Seen, ours: &Seen) -> Result<(), String> {
 
 enum Step {
     Apply(Value),
-    PatchSecret(Value),
+    /// Annotates the Secret with the first, then applies the second.
+    HandOver(Value, Value),
     DeleteSecret,
     Delete,
 }
@@ -327,11 +327,18 @@ fn scenarios(ns: &str) -> Vec<(&'static str, Steps)> {
             vec![
                 (Step::Apply(existing(ns, json!({}))), |s| s.secret.is_object()),
                 (apply(opaque()), failed),
-                (Step::PatchSecret(json!({ "metadata": { "annotations": marked(&["managed"]) } })), |s| {
-                    s.secret["metadata"]["annotations"].is_object() || opened(s)
-                }),
-                // The real one looks again only when the spec changes.
-                (apply(json!({ "encryptedData": { "a": strict("new") }, "template": { "type": "Opaque" } })), opened),
+                // The real one looks again only when the spec changes, ours at once: only what both come to is compared.
+                (
+                    Step::HandOver(
+                        marked(&["managed"]),
+                        sealed(
+                            ns,
+                            json!({}),
+                            json!({ "encryptedData": { "a": strict("new") }, "template": { "type": "Opaque" } }),
+                        ),
+                    ),
+                    |s| opened(s) && s.secret["data"]["a"] == STANDARD.encode("new"),
+                ),
             ],
         ),
         ("the deprecated form", vec![(apply(json!({ "encryptedData": {}, "data": deprecated(ns) })), opened)]),

@@ -1,6 +1,5 @@
 //! The incumbent's Deployment with our program in it, and our kubeseal against the incumbent's controller.
 
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,12 +13,11 @@ use latchwork::pure::crd::sealed_secret::SealedSecret;
 
 use crate::rig::control_plane::{ControlPlane, Options};
 use crate::rig::in_pod::{expose, in_pod};
-use crate::rig::process::{self, Proc, run, run_ok};
+use crate::rig::process::{self, Proc, called, run, run_ok};
 use crate::rig::sealed_controller::{SERVICE, SealedController};
-use crate::rig::wait::eventually;
+use crate::rig::wait::{SOON, eventually};
 use crate::rig::{self, NODE_ADDRESS, ports, scratch, tools};
 
-const SOON: Duration = Duration::from_secs(60);
 const NAMESPACE: &str = "kube-system";
 
 /// What the incumbent's manifest grants, and no more: no patch, no leases, no events of the newer group.
@@ -57,17 +55,10 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: sealed-secrets-
 subjects: [{kind: ServiceAccount, name: sealed-secrets-controller, namespace: kube-system}]
 ";
 
-/// The program under another name.
-pub fn called(name: &str) -> PathBuf {
-    let link = scratch::dir("bin").join(name);
-    symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
-    link
-}
-
 fn install_crd(plane: &ControlPlane) {
     let file = tools::repository().join("crds/bitnami.com_sealedsecrets.yaml");
     plane.apply(&std::fs::read_to_string(file).expect("generated"));
-    run_ok(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]), b"");
+    run_ok(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=240s"]), b"");
 }
 
 fn kubeseal(program: PathBuf, plane: &ControlPlane, arguments: &[&str]) -> Command {
@@ -106,12 +97,12 @@ async fn warnings_go_to_standard_error_and_metrics_name_no_object_when_asked() {
     ]);
     command.args(["--key-size=2048", "--metrics-omit-secret-labels"]);
     let controller = Proc::spawn("controller", command);
-    controller.wait_for_log("new sealing key", SOON).await;
+    controller.wait_for_log("new sealing key").await;
     plane.apply(
         "{apiVersion: bitnami.com/v1alpha1, kind: SealedSecret, metadata: {name: named-nowhere, namespace: default}, \
          spec: {encryptedData: {a: AQA=}}}",
     );
-    controller.wait_for_log("no key could decrypt secret (a)", SOON).await;
+    controller.wait_for_log("no key could decrypt secret (a)").await;
     let (out, err) = (controller.stdout(), controller.stderr());
     assert!(out.contains("new sealing key") && !out.contains("no key could decrypt"), "{out}");
     assert!(err.contains("no key could decrypt secret (a)") && !err.contains("new sealing key"), "{err}");
@@ -146,8 +137,8 @@ async fn our_program_takes_the_place_of_the_controller_within_its_role() {
     command.args(["--key-size=2048", "--update-status", "--kubeclient-qps", "-1", "--privatekey-labels", "team=a"]);
     command.env("SEALED_SECRETS_MY_CN", "test.cluster").env("SEALED_SECRETS_LOG_FORMAT", "json");
     let controller = Proc::spawn("controller", command);
-    controller.wait_for_log("new sealing key", SOON).await;
-    expose(&plane, NAMESPACE, SERVICE, "http", port);
+    controller.wait_for_log("new sealing key").await;
+    expose(&plane, NAMESPACE, SERVICE, "http", port).await;
 
     // Both kubeseals, with no flag at all.
     for (index, program) in [tools::path("kubeseal"), called("kubeseal")].into_iter().enumerate() {
@@ -194,8 +185,8 @@ async fn our_program_takes_the_place_of_the_controller_within_its_role() {
     let sealed = kubeseal(called("kubeseal"), &plane, &["--cert", &certificate]);
     plane.apply(&run_ok(sealed, secret("taken").as_bytes()));
     synced(&objects, "taken", "False").await;
-    secrets.delete("taken", &Default::default()).await.unwrap();
     let deleted = Instant::now();
+    secrets.delete("taken", &Default::default()).await.unwrap();
     opened(&plane, &controller, "taken").await;
     assert!(deleted.elapsed() > Duration::from_millis(900), "it came back within {:?}", deleted.elapsed());
 
@@ -217,7 +208,7 @@ async fn our_program_takes_the_place_of_the_controller_within_its_role() {
         controller.output().lines().filter(|line| line.contains("not allowed")).map(str::to_owned).collect();
     assert!(denied.is_empty(), "{denied:#?}");
     assert!(!controller.output().contains("hunter2"));
-    assert!(controller.stop(SOON).await.success());
+    assert!(controller.stop().await.success());
 
     // On its own and one more namespace only.
     let third = plane.namespace("third").await;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
@@ -14,10 +13,9 @@ use latchwork::pure::crd::sealed_secret::{SealedSecret, SealedSecretCondition};
 use crate::rig::control_plane::{ControlPlane, Options};
 use crate::rig::in_pod::expose;
 use crate::rig::process::{self, Proc, run, run_ok};
-use crate::rig::wait::eventually;
+use crate::rig::wait::{PATIENCE, SOON, eventually};
 use crate::rig::{self, NODE_ADDRESS, ports, scratch, tools};
 
-const SOON: Duration = Duration::from_secs(60);
 const LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 const MANAGED: &str = "sealedsecrets.bitnami.com/managed";
 
@@ -99,12 +97,12 @@ impl Operator {
 fn install_crd(plane: &ControlPlane) {
     let file = tools::repository().join("crds/bitnami.com_sealedsecrets.yaml");
     plane.apply(&std::fs::read_to_string(file).expect("generated"));
-    let wait = ["wait", "--for=condition=Established", "crd", "sealedsecrets.bitnami.com", "--timeout=60s"];
+    let wait = ["wait", "--for=condition=Established", "crd", "sealedsecrets.bitnami.com", "--timeout=240s"];
     run_ok(plane.kubectl(&wait), b"");
 }
 
 async fn get(url: &str) -> Result<String, String> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("HTTP client");
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("HTTP client");
     let answer = http.get(url).send().await.map_err(|e| e.to_string())?;
     let status = answer.status();
     let text = answer.text().await.map_err(|e| e.to_string())?;
@@ -163,7 +161,7 @@ async fn a_sealed_secret_becomes_its_secret_and_is_kept_right() {
     assert_eq!(keys[0].type_.as_deref(), Some("kubernetes.io/tls"));
     let served = operator.certificate().await;
     assert_eq!(served.as_bytes(), keys[0].data.as_ref().unwrap()["tls.crt"].0);
-    operator.process.wait_for_log("-----BEGIN CERTIFICATE-----", SOON).await;
+    operator.process.wait_for_log("-----BEGIN CERTIFICATE-----").await;
 
     operator.seal_and_apply("db", &[("password", "hunter2-canary"), ("user", "admin")]).await;
     let opened = operator.opened("db", "password", "hunter2-canary").await;
@@ -200,7 +198,7 @@ async fn a_sealed_secret_becomes_its_secret_and_is_kept_right() {
 
     // A restart finds everything right and writes nothing.
     let before = secrets.get("db").await.unwrap().metadata.resource_version;
-    assert!(operator.process.stop(SOON).await.success());
+    assert!(operator.process.stop().await.success());
     let log = operator.process.output();
     assert!(!log.contains("hunter2-canary"), "{log}");
     let operator = Operator::start(plane, &namespace, &[]).await;
@@ -266,7 +264,7 @@ async fn what_a_template_draws_at_random_is_kept() {
     .await;
     assert_eq!(secrets.get("db").await.unwrap().metadata.resource_version, first.metadata.resource_version);
 
-    assert!(operator.process.stop(SOON).await.success());
+    assert!(operator.process.stop().await.success());
     let operator = Operator::start(plane, &namespace, &[]).await;
     operator.seal_and_apply("other", &[("a", "b")]).await;
     operator.opened("other", "a", "b").await;
@@ -438,7 +436,7 @@ async fn malformed_objects_stall_nothing_and_kubeseal_works_through_the_service_
     // Of its own, for the CRD without a schema.
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start(Options::default()).await));
     plane.apply(LOOSE_CRD);
-    run_ok(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]), b"");
+    run_ok(plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=240s"]), b"");
     let namespace = plane.namespace("sealed-bad").await;
     plane.apply(&key_secret(&namespace, "key", "active", &key_pair()));
     for (name, spec) in [
@@ -493,7 +491,7 @@ async fn malformed_objects_stall_nothing_and_kubeseal_works_through_the_service_
     operator.opened("better", "a", "2").await;
 
     // The real kubeseal, through the API server.
-    expose(plane, &namespace, "sealed-secrets-controller", "http", port);
+    expose(plane, &namespace, "sealed-secrets-controller", "http", port).await;
     let through_proxy = |arguments: &[&str]| {
         let mut command = process::command(tools::path("kubeseal"));
         command.args(["--controller-namespace", &namespace]).args(arguments).env("KUBECONFIG", &plane.kubeconfig);

@@ -16,10 +16,8 @@ use crate::rig::operator::Operator;
 use crate::rig::process::{Proc, command, run, run_ok};
 use crate::rig::sealed_controller::SealedController;
 use crate::rig::tls::{self, Ca};
-use crate::rig::wait::eventually;
+use crate::rig::wait::{PATIENCE, SOON, eventually};
 use crate::rig::{self, tools};
-
-const SOON: Duration = Duration::from_secs(30);
 
 fn config_map(name: &str, owner: Option<OwnerReference>) -> ConfigMap {
     ConfigMap {
@@ -230,8 +228,7 @@ async fn fault_server_answers_what_it_is_told_over_http_and_tls() {
     tls::install_provider();
     let ca = Ca::new("smoke");
     let root = reqwest::Certificate::from_pem(ca.certificate_pem.as_bytes()).unwrap();
-    let http =
-        reqwest::Client::builder().no_proxy().tls_certs_only([root]).timeout(Duration::from_secs(2)).build().unwrap();
+    let http = reqwest::Client::builder().no_proxy().tls_certs_only([root]).timeout(PATIENCE).build().unwrap();
 
     let server = FaultServer::status(403);
     for status in [403, 404, 429, 500] {
@@ -244,7 +241,8 @@ async fn fault_server_answers_what_it_is_told_over_http_and_tls() {
     assert_eq!((requests.len(), requests[0].path.as_str(), requests[0].query.as_str()), (4, "/v1/x", "y=z"));
 
     let hanging = FaultServer::hanging();
-    assert!(http.get(hanging.url()).send().await.unwrap_err().is_timeout());
+    let hurried = http.get(hanging.url()).timeout(Duration::from_secs(2));
+    assert!(hurried.send().await.unwrap_err().is_timeout());
     assert_eq!(hanging.count(), 1);
 
     let reply = rig::http1::Reply::new(200, "over TLS");
@@ -257,8 +255,8 @@ async fn a_child_is_stopped_by_term_and_its_output_is_kept() {
     let mut shell = command("sh");
     shell.args(["-c", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done"]);
     let child = Proc::spawn("sh", shell);
-    child.wait_for_log("ready", SOON).await;
-    let status = child.stop(SOON).await;
+    child.wait_for_log("ready").await;
+    let status = child.stop().await;
     assert_eq!(status.code(), Some(3));
     eventually(SOON, "the last words", || async {
         if child.stdout().contains("bye") { Ok(()) } else { Err(child.output()) }

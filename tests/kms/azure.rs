@@ -1,7 +1,5 @@
 //! Azure Key Vault, against the fake cloud.
 
-use std::time::Duration;
-
 use latchwork::adapters::kms::KeyService as _;
 use latchwork::adapters::kms::azure::{AzureCredentials, AzureKeyVault};
 use latchwork::pure::keys::KeyRef;
@@ -10,6 +8,7 @@ use latchwork::pure::secret::Plaintext;
 use super::{both_ways, refused, wrapped};
 use crate::rig;
 use crate::rig::cloud::{CLIENT, CLIENT_SECRET, Cloud, TENANT, VAULT};
+use crate::rig::wait::PATIENCE;
 
 fn credentials(secret: &str) -> AzureCredentials {
     let secret = Plaintext::from(format!("{secret}\n"));
@@ -17,7 +16,7 @@ fn credentials(secret: &str) -> AzureCredentials {
 }
 
 fn vault(cloud: &Cloud, credentials: AzureCredentials) -> AzureKeyVault {
-    AzureKeyVault::new(credentials).with_client(cloud.client()).with_timeout(Duration::from_secs(10))
+    AzureKeyVault::new(credentials).with_client(cloud.client()).with_timeout(PATIENCE)
 }
 
 fn key(name: &str, version: &str) -> KeyRef {

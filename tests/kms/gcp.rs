@@ -1,7 +1,5 @@
 //! Google Cloud KMS, against the fake cloud.
 
-use std::time::Duration;
-
 use latchwork::adapters::kms::KeyService as _;
 use latchwork::adapters::kms::gcp::{GcpCredentials, GcpKms, GcpKmsConfig};
 use latchwork::pure::keys::KeyRef;
@@ -10,10 +8,11 @@ use latchwork::pure::secret::Plaintext;
 use super::{both_ways, refused, wrapped};
 use crate::rig;
 use crate::rig::cloud::{Cloud, GCP_KEY};
+use crate::rig::wait::PATIENCE;
 
 fn kms(cloud: &Cloud, credentials: GcpCredentials) -> GcpKms {
     let mut config = GcpKmsConfig::new(credentials);
-    config.timeout = Duration::from_secs(10);
+    config.timeout = PATIENCE;
     GcpKms::new(config).unwrap().with_client(cloud.client())
 }
 

@@ -13,6 +13,7 @@ use super::{both_ways, refused, wrapped};
 use crate::rig::bao::ROOT_TOKEN;
 use crate::rig::fault_http::{Fault, FaultServer};
 use crate::rig::http1::Reply;
+use crate::rig::wait::PATIENCE;
 use crate::rig::{self, tls};
 
 const TOKEN: &str = "s.a-token-that-must-not-show";
@@ -21,7 +22,7 @@ fn config(token: &str, list: Option<KeyAllowList>) -> TransitConfig {
     tls::install_provider();
     let addresses = Addresses { list, by: "the test's list" };
     let mut config = TransitConfig::with_token(Some(Plaintext::from(token.to_owned())), addresses);
-    config.timeout = Duration::from_secs(2);
+    config.timeout = PATIENCE;
     config
 }
 
@@ -120,7 +121,8 @@ async fn a_transit_server_in_trouble_is_asked_again_for_a_bounded_time() {
     assert!(refused(ask().await, &[TOKEN]).contains("unavailable (503)"));
     assert_eq!(server.count(), 3);
     server.set(Fault::Hang);
-    assert!(refused(ask().await, &[TOKEN]).contains("no answer within 2 s"));
+    let hurried = Transit::new(TransitConfig { timeout: Duration::from_secs(2), ..config(TOKEN, None) }).unwrap();
+    assert!(refused(hurried.wrap(&at, &secret).await, &[TOKEN]).contains("no answer within 2 s"));
     server.set(Fault::Close);
     assert!(refused(ask().await, &[TOKEN]).contains("unavailable (no connection)"));
     server.set(Fault::Reply(Reply::new(200, vec![b'x'; 1 << 20])));

@@ -1,11 +1,9 @@
 //! OpenBao in development mode: Vault's API, KV version 2 at `secret/`.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::process::{Proc, command};
-use super::wait::eventually;
+use super::wait::{PATIENCE, SOON, eventually};
 use super::{ports, scratch, tls, tools};
 
 pub struct Bao {
@@ -29,14 +27,14 @@ impl Bao {
         bao.args([&format!("-dev-root-token-id={ROOT_TOKEN}"), &format!("-dev-listen-address=127.0.0.1:{port}")]);
         bao.env("HOME", scratch::dir("bao"));
         let server = Self { url, process: Proc::spawn("bao", bao) };
-        eventually(Duration::from_secs(30), "OpenBao to be unsealed", || async {
+        eventually(SOON, "OpenBao to be unsealed", || async {
             server.process.assert_running();
             let answer = server.request("GET", "sys/health", None, ROOT_TOKEN).await?;
             if answer.0 == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
         })
         .await;
         // The development server mounts `secret/` a moment after it is unsealed.
-        eventually(Duration::from_secs(30), "OpenBao's KV version 2", || async {
+        eventually(SOON, "OpenBao's KV version 2", || async {
             let answer = server.request("GET", "secret/config", None, ROOT_TOKEN).await?;
             if answer.0 == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
         })
@@ -54,7 +52,7 @@ impl Bao {
     ) -> Result<(u16, Value), String> {
         tls::install_provider();
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("method");
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().expect("HTTP client");
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("HTTP client");
         let mut request = http.request(method, format!("{}/v1/{path}", self.url)).header("X-Vault-Token", token);
         if let Some(body) = body {
             request = request.json(body);
@@ -82,7 +80,7 @@ impl Bao {
         self.call("POST", &format!("sys/mounts/{mount}"), Some(&json!({"type": "kv", "options": {"version": "2"}})))
             .await;
         // A new version 2 mount refuses writes while it sets itself up.
-        eventually(Duration::from_secs(30), "the new KV version 2 mount", || async {
+        eventually(SOON, "the new KV version 2 mount", || async {
             let answer = self.request("GET", &format!("{mount}/config"), None, ROOT_TOKEN).await?;
             if answer.0 == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
         })

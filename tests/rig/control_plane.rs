@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{ObjectMeta, PostParams};
@@ -14,11 +13,8 @@ use rcgen::{KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 use super::process::{self, Proc, command, run_ok};
 use super::tls::{self, Ca};
-use super::wait::eventually;
+use super::wait::{PATIENCE, SOON, eventually};
 use super::{NODE_ADDRESS, credentials, ports, scratch, tools};
-
-/// Four seconds on an idle machine; this one may be compiling.
-const READY: Duration = Duration::from_secs(90);
 
 /// What a test may want other than the usual cluster.
 #[derive(Clone, Default)]
@@ -158,7 +154,7 @@ impl ControlPlane {
 
     async fn wait_for_default_account(&self) {
         let accounts = Api::<ServiceAccount>::namespaced(self.client().await, "default");
-        eventually(READY, "the default service account", || async {
+        eventually(SOON, "the default service account", || async {
             if let Some(manager) = &*lock(&self.controller_manager) {
                 manager.assert_running();
             }
@@ -194,9 +190,9 @@ impl ControlPlane {
     pub async fn wait_ready(&self) {
         let ca = reqwest::Certificate::from_pem(self.ca.certificate_pem.as_bytes()).expect("certificate");
         tls::install_provider();
-        let http = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().timeout(Duration::from_secs(5)).build();
+        let http = reqwest::Client::builder().tls_certs_only([ca]).no_proxy().timeout(PATIENCE).build();
         let http = http.expect("HTTP client");
-        eventually(READY, "kube-apiserver to be ready", || async {
+        eventually(SOON, "kube-apiserver to be ready", || async {
             if let Some(api) = &*lock(&self.api) {
                 api.assert_running();
             }
@@ -259,6 +255,6 @@ impl ControlPlane {
     /// Applies the CRDs of this repository and waits until they are served. Safe to call from several tests at a time.
     pub fn install_crds(&self) {
         self.apply_kustomization("crds");
-        run_ok(self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]), b"");
+        run_ok(self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=240s"]), b"");
     }
 }

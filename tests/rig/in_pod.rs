@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 use super::control_plane::ControlPlane;
-use super::process::command;
+use super::process::{command, run, run_ok};
+use super::wait::{SOON, eventually};
 use super::{require_sandbox, scratch};
 
 /// The mount is private to this program: two "pods" with different accounts run side by side.
@@ -35,13 +36,14 @@ pub async fn in_pod(plane: &ControlPlane, namespace: &str, name: &str, program: 
 }
 
 /// Makes `service` in `namespace` lead to a process that listens on [`super::NODE_ADDRESS`]`:port`, so that the API
-/// server's service proxy reaches it. It takes only endpoints that name a Pod with that address, and refuses loopback.
-pub fn expose(plane: &ControlPlane, namespace: &str, service: &str, port_name: &str, port: u16) {
-    expose_replicas(plane, namespace, service, port_name, &[port]);
+/// server's service proxy reaches it, and waits until it does. It takes only endpoints that name a Pod with that address, and
+/// refuses loopback.
+pub async fn expose(plane: &ControlPlane, namespace: &str, service: &str, port_name: &str, port: u16) {
+    expose_replicas(plane, namespace, service, port_name, &[port]).await;
 }
 
 /// [`expose`] with one stand-in for each of `ports`, all of them ready behind the Service.
-pub fn expose_replicas(plane: &ControlPlane, namespace: &str, service: &str, port_name: &str, ports: &[u16]) {
+pub async fn expose_replicas(plane: &ControlPlane, namespace: &str, service: &str, port_name: &str, ports: &[u16]) {
     let (node, first) = (super::NODE_ADDRESS, ports[0]);
     let pod = |index: usize| format!("{service}-stand-in-{index}");
     let (mut pods, mut slices) = (String::new(), String::new());
@@ -105,6 +107,12 @@ subsets:
         let name = pod(index);
         let patch =
             ["patch", "pod", &name, "-n", namespace, "--subresource=status", "--type=merge", "--patch", &status];
-        super::process::run_ok(plane.kubectl(&patch), b"");
+        run_ok(plane.kubectl(&patch), b"");
     }
+    let through = format!("/api/v1/namespaces/{namespace}/services/http:{service}:{port_name}/proxy/healthz");
+    eventually(SOON, &format!("{service} behind its Service"), || async {
+        let ran = run(plane.kubectl(&["get", "--raw", &through]), b"");
+        if ran.status.success() { Ok(()) } else { Err(ran.stderr) }
+    })
+    .await;
 }

@@ -1,11 +1,9 @@
 //! moto's server: AWS' APIs, with any credentials.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::process::{Proc, command};
-use super::wait::eventually;
+use super::wait::{PATIENCE, SOON, eventually};
 use super::{ports, scratch, tls, tools};
 
 pub struct Moto {
@@ -28,7 +26,7 @@ impl Moto {
         let server = Self { url: format!("http://127.0.0.1:{port}"), process: Proc::spawn("moto_server", moto) };
         let http = Self::http();
         // A Python program on a machine that compiles: half a second at best.
-        eventually(Duration::from_secs(60), "moto to answer", || async {
+        eventually(SOON, "moto to answer", || async {
             server.process.assert_running();
             let answer = http.get(format!("{}/moto-api/", server.url)).send().await.map_err(|e| e.to_string())?;
             if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
@@ -39,7 +37,7 @@ impl Moto {
 
     fn http() -> reqwest::Client {
         tls::install_provider();
-        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("HTTP client")
+        reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("HTTP client")
     }
 
     /// One call of Secrets Manager, such as `CreateSecret`: status and body.

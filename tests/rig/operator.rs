@@ -2,16 +2,12 @@
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 use super::control_plane::ControlPlane;
 use super::in_pod::in_pod;
 use super::process::{self, Proc};
-use super::wait::eventually;
+use super::wait::{PATIENCE, SOON, eventually};
 use super::{ports, tls};
-
-/// From start to a served `/healthz`, on a machine that may be compiling.
-const START: Duration = Duration::from_secs(30);
 
 /// A running operator. Dropping it kills it; [`Operator::stop`] asks it to end.
 pub struct Operator {
@@ -54,7 +50,7 @@ impl Operator {
             url: format!("http://{main}"),
             metrics_url: format!("http://{metrics}"),
         };
-        eventually(START, "the operator's /healthz", || async {
+        eventually(SOON, "the operator's /healthz", || async {
             operator.process.assert_running();
             match operator.get("/healthz").await? {
                 (200, _) => Ok(()),
@@ -77,7 +73,7 @@ impl Operator {
 
     /// Waits until `/readyz` answers 200.
     pub async fn wait_ready(&self) {
-        eventually(START, "the operator's /readyz", || async {
+        eventually(SOON, "the operator's /readyz", || async {
             self.process.assert_running();
             match self.get("/readyz").await? {
                 (200, _) => Ok(()),
@@ -103,13 +99,13 @@ impl Operator {
 
     /// SIGTERM, and the exit status of a clean stop.
     pub async fn stop(&self) -> ExitStatus {
-        self.process.stop(START).await
+        self.process.stop().await
     }
 }
 
 async fn fetch(url: &str) -> Result<(u16, String), String> {
     tls::install_provider();
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("HTTP client");
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("HTTP client");
     let answer = http.get(url).send().await.map_err(|e| format!("{e:?}"))?;
     let status = answer.status().as_u16();
     Ok((status, answer.text().await.map_err(|e| e.to_string())?))

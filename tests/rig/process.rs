@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::wait::eventually;
+use super::wait::{SOON, eventually};
 
 /// A running child. Dropping it kills it.
 pub struct Proc {
@@ -55,6 +55,13 @@ pub fn latchwork() -> Command {
         }
     }
     command
+}
+
+/// The path of our program under another name.
+pub fn called(name: &str) -> PathBuf {
+    let link = super::scratch::dir("bin").join(name);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
+    link
 }
 
 /// `latchwork operator` against the API server of `kubeconfig`; add arguments and environment before `Proc::spawn`.
@@ -114,8 +121,8 @@ impl Proc {
     }
 
     /// Waits until one of the outputs holds `needle`.
-    pub async fn wait_for_log(&self, needle: &str, limit: Duration) {
-        eventually(limit, &format!("{needle:?} in the output of {}", self.name), || async {
+    pub async fn wait_for_log(&self, needle: &str) {
+        eventually(SOON, &format!("{needle:?} in the output of {}", self.name), || async {
             if self.output().contains(needle) {
                 return Ok(());
             }
@@ -132,16 +139,16 @@ impl Proc {
     }
 
     /// Waits for its end.
-    pub async fn wait(&self, limit: Duration) -> ExitStatus {
-        eventually(limit, &format!("the end of {}", self.name), || async { self.ended().ok_or_else(|| self.tail(15)) })
+    pub async fn wait(&self) -> ExitStatus {
+        eventually(SOON, &format!("the end of {}", self.name), || async { self.ended().ok_or_else(|| self.tail(15)) })
             .await
     }
 
     /// SIGTERM, then waits for its end.
-    pub async fn stop(&self, limit: Duration) -> ExitStatus {
+    pub async fn stop(&self) -> ExitStatus {
         self.assert_running();
         self.signal("TERM");
-        self.wait(limit).await
+        self.wait().await
     }
 
     /// SIGKILL, and waits: a crash, without a chance to clean up.
@@ -199,7 +206,7 @@ pub fn run_ok(command: Command, input: &[u8]) -> String {
 pub async fn freeze(pid: u32) {
     let status = Command::new("kill").arg("-STOP").arg(pid.to_string()).status().expect("kill");
     assert!(status.success(), "kill -STOP {pid}: {status}");
-    eventually(Duration::from_secs(10), &format!("process {pid} to stand still"), || async {
+    eventually(SOON, &format!("process {pid} to stand still"), || async {
         let states: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/task"))
             .expect("tasks")
             .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok())

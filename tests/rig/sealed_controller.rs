@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use super::control_plane::ControlPlane;
 use super::in_pod::{expose, in_pod};
 use super::process::Proc;
-use super::wait::eventually;
+use super::wait::{PATIENCE, SOON, eventually};
 use super::{NODE_ADDRESS, ports, require_sandbox, tools};
 
 pub struct SealedController {
@@ -52,14 +51,14 @@ subjects: [{{kind: ServiceAccount, name: {SERVICE}, namespace: {namespace}}}]
         controller.args(arguments);
         let process = Proc::spawn("sealed-secrets-controller", controller);
         let url = format!("http://{NODE_ADDRESS}:{port}");
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("HTTP client");
-        eventually(Duration::from_secs(60), "the Sealed Secrets controller's certificate", || async {
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("HTTP client");
+        eventually(SOON, "the Sealed Secrets controller's certificate", || async {
             process.assert_running();
             let answer = http.get(format!("{url}/v1/cert.pem")).send().await.map_err(|e| e.to_string())?;
             if answer.status().is_success() { Ok(()) } else { Err(answer.status().to_string()) }
         })
         .await;
-        expose(plane, namespace, SERVICE, "http", port);
+        expose(plane, namespace, SERVICE, "http", port).await;
         Self { process, namespace: namespace.to_owned(), url, kubeconfig: plane.kubeconfig.clone() }
     }
 

@@ -4,6 +4,14 @@ use std::future::Future;
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
+/// Limit for whatever must come about. It ends a run that would hang, and proves nothing: it is as long as the slowest
+/// machine needs that compiles, runs every other test and everything else meanwhile. What must be soon is shown otherwise,
+/// by what would come about much later, or not at all, if it were not.
+pub const SOON: Duration = Duration::from_secs(240);
+
+/// Limit for one answer of a server that is not meant to hang.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How often a condition is looked at.
 const INTERVAL: Duration = Duration::from_millis(25);
 

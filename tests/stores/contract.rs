@@ -1,7 +1,5 @@
 //! What every store must do, run through all of them.
 
-use std::time::Duration;
-
 use latchwork::adapters::stores::fake::FakeStore;
 use latchwork::adapters::stores::{Store, StoreError, Validity};
 use latchwork::pure::crd::secret_store::VaultVersion;
@@ -11,6 +9,7 @@ use serde_json::json;
 use super::{aws, aws_config, id, key, text, vault, vault_config, want};
 use crate::rig;
 use crate::rig::bao::ROOT_TOKEN;
+use crate::rig::wait::PATIENCE;
 
 /// A store in which `app/db` holds `{"password":"one"}`, and `app/none` nothing.
 async fn contract(store: &dyn Store) {
@@ -142,7 +141,7 @@ async fn secrets_manager_checks_signatures() {
     let moto = rig::moto::Moto::start().await;
     moto.create_secret("db", "x").await;
     rig::tls::install_provider();
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
     let reset = http.post(format!("{}/moto-api/reset-auth", moto.url)).header("Content-Type", "text/plain").body("0");
     assert!(reset.send().await.unwrap().status().is_success());
     let denied = text(aws(aws_config(&moto.url)).read(&want("db")).await).unwrap_err();

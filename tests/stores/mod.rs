@@ -3,8 +3,6 @@
 mod contract;
 mod faults;
 
-use std::time::Duration;
-
 use latchwork::adapters::stores::aws::{AwsConfig, AwsStore};
 use latchwork::adapters::stores::vault::{VaultConfig, VaultStore};
 use latchwork::adapters::stores::{Answer, StoreError, no_count};
@@ -14,13 +12,11 @@ use latchwork::pure::external::{Fetched, RemoteKey, StoreId, Want};
 use latchwork::pure::secret::Plaintext;
 
 use crate::rig;
+use crate::rig::wait::PATIENCE;
 
 fn id() -> StoreId {
     StoreId { kind: StoreKind::SecretStore, namespace: "team".into(), name: "store".into() }
 }
-
-/// For servers that answer, on a machine that is busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn vault_config(server: &str, mount: Option<&str>, version: VaultVersion, token: &str) -> VaultConfig {
     VaultConfig {

@@ -44,7 +44,10 @@ pub fn run(args: &KeyserviceArgs, run: &Run<'_>) -> Outcome {
         let served = tokio::select! {
             served = serving => served,
             // What is left is a program that asks somebody, or a service that does not answer.
-            () = ending => Ok(()),
+            () = ending => {
+                crate::cli::complain(&format!("keyservice: calls under way were given up after {} s", ENDING.as_secs()));
+                Ok(())
+            }
         };
         if matches!(args.network, Network::Unix) {
             // What is left would keep the next run from listening; if it is gone already, all the better.
