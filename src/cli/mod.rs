@@ -16,6 +16,7 @@ pub mod crds;
 mod data_keys;
 pub mod explain;
 pub mod git;
+mod go_flags;
 mod key_services;
 pub mod keys;
 mod keys_at_hand;
@@ -100,7 +101,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     // Two TLS users in the graph take whichever provider is installed: name ours before anything connects. An error
     // means that one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let (command, arguments) = with_personality(arguments);
+    let (command, arguments) = grammar(arguments);
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
@@ -130,6 +131,19 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         complain(&format!("error: {error:#}"));
         ExitCode::FAILURE
     })
+}
+
+/// Verbs that stand for a program of Go's with a variable for each flag.
+const GOS: [&str; 2] = ["kubeseal", "sealed-secrets-controller"];
+
+/// The command line's grammar, and the arguments for it.
+fn grammar(arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
+    let (command, arguments) = with_personality(arguments);
+    let verb = arguments.get(usize::from(!command.is_no_binary_name_set()));
+    match GOS.iter().find(|name| verb.is_some_and(|verb| verb == **name)) {
+        Some(name) => (command.mut_subcommand(name, |verb| go_flags::forgive(verb, &mut complain)), arguments),
+        None => (command, arguments),
+    }
 }
 
 /// The name of a program that is a verb stands for the verb, in usage lines too.

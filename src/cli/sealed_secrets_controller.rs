@@ -12,6 +12,7 @@ use clap::{ArgAction, Args};
 use tokio_util::sync::CancellationToken;
 
 use super::complain;
+use super::go_flags::boolean;
 use super::operator::{SealedEndpoints, stop_on_signal};
 use crate::adapters::k8s::lease::Timing;
 use crate::adapters::k8s::lock::LockKind;
@@ -49,10 +50,10 @@ pub struct ControllerArgs {
     #[arg(long, env = "SEALED_SECRETS_KEY_CUTOFF_TIME", hide_env = true, default_value = "")]
     key_cutoff_time: String,
     /// Accept the deprecated field spec.data
-    #[arg(long, env = "SEALED_SECRETS_ACCEPT_DEPRECATED_V1_DATA", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_ACCEPT_DEPRECATED_V1_DATA", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     accept_deprecated_v1_data: bool,
     /// Scan all namespaces or only the own one
-    #[arg(long, env = "SEALED_SECRETS_ALL_NAMESPACES", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_ALL_NAMESPACES", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     all_namespaces: bool,
     /// Comma-separated list of additional namespaces to be scanned; then not all are
     #[arg(long, env = "SEALED_SECRETS_ADDITIONAL_NAMESPACES", hide_env = true, default_value = "")]
@@ -73,13 +74,13 @@ pub struct ControllerArgs {
     #[arg(long, env = "SEALED_SECRETS_PRIVATEKEY_LABELS", hide_env = true, default_value = "", value_parser = pairs)]
     privatekey_labels: BTreeMap<String, String>,
     /// Delete Secrets of deleted SealedSecrets, instead of leaving that to Kubernetes
-    #[arg(long, env = "SEALED_SECRETS_OLD_GC_BEHAVIOR", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_OLD_GC_BEHAVIOR", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     old_gc_behavior: bool,
     /// Write the status of SealedSecrets
-    #[arg(long, env = "SEALED_SECRETS_UPDATE_STATUS", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_UPDATE_STATUS", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     update_status: bool,
     /// Do not restore Secrets that were edited or deleted
-    #[arg(long, env = "SEALED_SECRETS_SKIP_RECREATE", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_SKIP_RECREATE", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     skip_recreate: bool,
     /// Log level
     #[arg(long, env = "SEALED_SECRETS_LOG_LEVEL", hide_env = true, default_value = "INFO")]
@@ -88,7 +89,7 @@ pub struct ControllerArgs {
     #[arg(long, env = "SEALED_SECRETS_LOG_FORMAT", hide_env = true, default_value = "text")]
     log_format: String,
     /// Log warnings and errors to standard error and the rest to standard output; false means all to standard error
-    #[arg(long, env = "SEALED_SECRETS_LOG_INFO_STDOUT", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_LOG_INFO_STDOUT", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     log_info_stdout: bool,
     /// Address of the HTTP server
     #[arg(long, env = "SEALED_SECRETS_LISTEN_ADDR", hide_env = true, default_value = ":8080", value_parser = go_address)]
@@ -103,16 +104,16 @@ pub struct ControllerArgs {
     #[arg(long, env = "SEALED_SECRETS_WRITE_TIMEOUT", hide_env = true, default_value = "2m", value_parser = go_duration)]
     write_timeout: Duration,
     /// Leave out the metric condition_info, which names every SealedSecret
-    #[arg(long, env = "SEALED_SECRETS_METRICS_OMIT_SECRET_LABELS", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_METRICS_OMIT_SECRET_LABELS", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     metrics_omit_secret_labels: bool,
     /// Who may use /v1/verify and /v1/rotate; not a flag of the incumbent, which serves everybody
     #[arg(long, env = "LATCHWORK_SEALED_ENDPOINTS", hide_env = true, value_name = "WHO", default_value = "open")]
     sealed_endpoints: SealedEndpoints,
     /// Elect a leader among several replicas, by a record in a Secret, which the role allows; not a flag of the incumbent
-    #[arg(long, env = "LATCHWORK_LEADER_ELECT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "LATCHWORK_LEADER_ELECT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     leader_elect: bool,
     /// Print version information and exit
-    #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     version: bool,
     #[command(flatten)]
     accepted: AcceptedArgs,
@@ -121,14 +122,14 @@ pub struct ControllerArgs {
 /// Flags without an effect here: what they turn on is always on, or what they bound has bounds of its own.
 #[derive(Args)]
 struct AcceptedArgs {
-    #[arg(long, hide = true, env = "SEALED_SECRETS_WATCH_FOR_SECRETS", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    watch_for_secrets: Option<String>,
+    #[arg(long, hide = true, env = "SEALED_SECRETS_WATCH_FOR_SECRETS", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    watch_for_secrets: Option<bool>,
     #[arg(long, hide = true, env = "SEALED_SECRETS_MAX_UNSEAL_RETRIES", hide_env = true)]
-    max_unseal_retries: Option<String>,
+    max_unseal_retries: Option<i64>,
     #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_QPS", hide_env = true, allow_hyphen_values = true)]
-    kubeclient_qps: Option<String>,
+    kubeclient_qps: Option<f32>,
     #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_BURST", hide_env = true)]
-    kubeclient_burst: Option<String>,
+    kubeclient_burst: Option<i64>,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     logtostderr: Option<String>,
     #[arg(long, short = 'v', hide = true)]

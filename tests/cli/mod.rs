@@ -10,6 +10,7 @@ pub mod pgp;
 mod publish;
 mod rekey;
 mod render;
+mod sealed_flags;
 mod sops;
 mod sops_matrix;
 mod sops_values;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use crate::adapters::k8s::Overrides;
+use crate::cli::go_flags::boolean;
 use crate::cli::pin::UsePin;
 use crate::pure::sealed::Scope;
 
@@ -31,19 +32,19 @@ pub struct KubesealArgs {
     #[arg(long, short = 'f', env = "SEALED_SECRETS_SECRET_FILE", hide_env = true)]
     pub(super) secret_file: Option<PathBuf>,
     /// Write certificate to stdout. Useful for later use with --cert
-    #[arg(long, env = "SEALED_SECRETS_FETCH_CERT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_FETCH_CERT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) fetch_cert: bool,
     /// Allow empty data in the secret object
-    #[arg(long, env = "SEALED_SECRETS_ALLOW_EMPTY_DATA", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_ALLOW_EMPTY_DATA", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) allow_empty_data: bool,
     /// Validate that the sealed secret can be decrypted
-    #[arg(long, env = "SEALED_SECRETS_VALIDATE", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_VALIDATE", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) validate: bool,
     /// Merge items from secret into an existing sealed secret file, updating the file in-place
     #[arg(long, env = "SEALED_SECRETS_MERGE_INTO", hide_env = true)]
     pub(super) merge_into: Option<PathBuf>,
     /// Encrypt a raw value passed via the --from-* flags instead of the whole secret object
-    #[arg(long, env = "SEALED_SECRETS_RAW", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_RAW", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) raw: bool,
     /// Name of the sealed secret (required with --raw and default (strict) scope)
     #[arg(long, env = "SEALED_SECRETS_NAME", hide_env = true, default_value = "")]
@@ -58,13 +59,13 @@ pub struct KubesealArgs {
     #[arg(long, env = "SEALED_SECRETS_SCOPE", hide_env = true, default_value = "strict")]
     pub(super) scope: Scope,
     /// Re-encrypt the given sealed secret to use the latest cluster key
-    #[arg(long, env = "SEALED_SECRETS_RE_ENCRYPT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_RE_ENCRYPT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) re_encrypt: bool,
     /// Deprecated name of --re-encrypt
-    #[arg(long, hide = true, env = "SEALED_SECRETS_ROTATE", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, hide = true, env = "SEALED_SECRETS_ROTATE", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) rotate: bool,
     /// Decrypt a sealed secret obtained from stdin, using the private key passed with --recovery-private-key
-    #[arg(long, env = "SEALED_SECRETS_RECOVERY_UNSEAL", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_RECOVERY_UNSEAL", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) recovery_unseal: bool,
     /// Private key file for --recovery-unseal: PEM, or the JSON/YAML of a key Secret or of a List of them
     #[arg(long, env = "SEALED_SECRETS_RECOVERY_PRIVATE_KEY", hide_env = true, value_delimiter = ',')]
@@ -73,7 +74,7 @@ pub struct KubesealArgs {
     #[arg(long, env = "LATCHWORK_PIN", hide_env = true, value_name = "HOW", default_value = "use")]
     pub(super) pin: UsePin,
     /// Print version information and exit
-    #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) version: bool,
     /// Print this help message
     #[arg(long, short = 'h', action = ArgAction::Help)]
@@ -101,7 +102,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, env = "SEALED_SECRETS_USER", hide_env = true)]
     user: Option<String>,
     /// Address of the API server
-    #[arg(long, short = 's', env = "SEALED_SECRETS_SERVER", hide_env = true)]
+    #[arg(long, env = "SEALED_SECRETS_SERVER", hide_env = true)]
     server: Option<String>,
     /// Bearer token
     #[arg(long, env = "SEALED_SECRETS_TOKEN", hide_env = true)]
@@ -125,7 +126,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, env = "SEALED_SECRETS_CERTIFICATE_AUTHORITY", hide_env = true)]
     certificate_authority: Option<PathBuf>,
     /// Do not check the API server's certificate
-    #[arg(long, env = "SEALED_SECRETS_INSECURE_SKIP_TLS_VERIFY", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_INSECURE_SKIP_TLS_VERIFY", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     insecure_skip_tls_verify: bool,
     /// Name to check the API server's certificate for
     #[arg(long, env = "SEALED_SECRETS_TLS_SERVER_NAME", hide_env = true)]
@@ -134,7 +135,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, env = "SEALED_SECRETS_PROXY_URL", hide_env = true)]
     proxy_url: Option<String>,
     /// Do not ask for compressed answers
-    #[arg(long, env = "SEALED_SECRETS_DISABLE_COMPRESSION", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "SEALED_SECRETS_DISABLE_COMPRESSION", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     disable_compression: bool,
     /// User name for basic authentication
     #[arg(long, env = "SEALED_SECRETS_USERNAME", hide_env = true)]
@@ -195,6 +196,10 @@ struct IgnoredArgs {
     log_to_stderr: Option<String>,
     #[arg(long = "alsologtostderr", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     also_log_to_stderr: Option<String>,
+    #[arg(long = "alsologtostderrthreshold", hide = true)]
+    also_log_to_stderr_threshold: Option<String>,
+    #[arg(long = "legacy_stderr_threshold_behavior", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    legacy_stderr_threshold_behavior: Option<String>,
     #[arg(long = "one_output", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     one_output: Option<String>,
     #[arg(long = "skip_headers", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]

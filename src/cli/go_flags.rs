@@ -1,0 +1,83 @@
+//! How the incumbents' programs, which are Go's, read flags and the variables that stand for them.
+
+use std::ffi::OsString;
+
+use clap::{Arg, Command};
+
+/// A truth value as Go reads it.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("a truth value is true or false".into()),
+    }
+}
+
+/// Leaves out each variable whose value its flag does not take: the incumbents pass over such a value in silence and go on
+/// with the default, and whoever swaps only the program must not find it ending at start. `tell` gets a line for each
+/// that is not empty, without the value.
+pub fn forgive(command: Command, tell: &mut dyn FnMut(&str)) -> Command {
+    command.mut_args(|arg| {
+        let Some(variable) = arg.get_env().map(ToOwned::to_owned) else { return arg };
+        let Some(value) = std::env::var_os(&variable) else { return arg };
+        // An empty text is what a flag without a default has anyway.
+        if value.is_empty() && arg.get_default_values().is_empty() {
+            return arg.env(None);
+        }
+        if takes(&arg, &value) {
+            return arg;
+        }
+        if !value.is_empty() {
+            let flag = arg.get_long().unwrap_or_default();
+            let variable = variable.display();
+            tell(&format!("warning: the value of {variable} cannot be used for --{flag} and is passed over"));
+        }
+        arg.env(None)
+    })
+}
+
+fn takes(arg: &Arg, value: &OsString) -> bool {
+    let mut given = OsString::from(format!("--{}=", arg.get_long().unwrap_or_default()));
+    given.push(value);
+    // A flag of its own program: what others it goes with is no matter here.
+    let alone = Command::new("flag").no_binary_name(true).disable_version_flag(true).arg(arg.clone().env(None));
+    alone.try_get_matches_from([given]).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        let command = <crate::cli::Cli as clap::CommandFactory>::command();
+        for name in crate::cli::GOS {
+            let verb = command.find_subcommand(name).expect("a verb");
+            for long in verb.get_arguments().filter_map(Arg::get_long) {
+                // What ends the program at once, and the logging flags, which have no effect.
+                let log = long == "v" || long == "vmodule" || long.contains('_') || long.contains("stderr");
+                if log || ["help", "version"].contains(&long) {
+                    continue;
+                }
+                let own = ["leader-elect", "pin", "sealed-endpoints"].contains(&long);
+                let prefix = if own { "LATCHWORK" } else { "SEALED_SECRETS" };
+                let wanted = format!("{prefix}_{}", long.to_uppercase().replace('-', "_"));
+                let arg = verb.get_arguments().find(|arg| arg.get_long() == Some(long)).expect("the flag");
+                assert_eq!(arg.get_env().and_then(std::ffi::OsStr::to_str), Some(&*wanted), "{name} --{long}");
+            }
+        }
+    }
+
+    #[test]
+    fn truth_is_gos() {
+        for text in ["1", "t", "T", "TRUE", "true", "True"] {
+            assert_eq!(boolean(text), Ok(true), "{text}");
+        }
+        for text in ["0", "f", "F", "FALSE", "false", "False"] {
+            assert_eq!(boolean(text), Ok(false), "{text}");
+        }
+        for text in ["", "yes", "tRUE", "2"] {
+            assert!(boolean(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Every flag of the real Sealed Secrets controller and of the real `kubeseal`, as they print them, held against ours.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::rig::process::{self, Ran, called, run};
+use crate::rig::tools;
+
+/// One flag, as its program's help shows it.
+#[derive(Debug, Default, PartialEq)]
+struct Flag {
+    short: Option<char>,
+    /// Of theirs: `string`, `int`, `duration`, …, empty for a truth value.
+    kind: String,
+    default: String,
+}
+
+/// A program of theirs, ours under its name, and what only ours has.
+struct Pair {
+    theirs: &'static str,
+    ours: &'static str,
+    /// Its first words when it is asked for its version.
+    version: &'static str,
+    only_ours: &'static [&'static str],
+    /// Taken, and without effect: not shown in our help.
+    hidden: &'static [&'static str],
+}
+
+const PAIRS: [Pair; 2] = [
+    Pair {
+        theirs: "sealed-secrets-controller",
+        ours: "controller",
+        version: "controller version: v0.38.4",
+        // The third is theirs, from v0.39 on.
+        only_ours: &["leader-elect", "sealed-endpoints", "metrics-omit-secret-labels"],
+        hidden: &["kubeclient-burst", "kubeclient-qps", "max-unseal-retries", "watch-for-secrets", "rotate-period"],
+    },
+    Pair {
+        theirs: "kubeseal",
+        ours: "kubeseal",
+        version: "kubeseal version: v0.38.4",
+        only_ours: &["pin"],
+        hidden: &["as-uid", "request-timeout", "rotate"],
+    },
+];
+
+/// Logging flags of Go's programs, which ours takes and does not show.
+const KLOG: [&str; 15] = [
+    "add_dir_header",
+    "alsologtostderr",
+    "alsologtostderrthreshold",
+    "legacy_stderr_threshold_behavior",
+    "log_backtrace_at",
+    "log_dir",
+    "log_file",
+    "log_file_max_size",
+    "logtostderr",
+    "one_output",
+    "skip_headers",
+    "skip_log_headers",
+    "stderrthreshold",
+    "v",
+    "vmodule",
+];
+
+/// Without the variables of whoever runs the tests.
+fn bare(program: PathBuf, arguments: &[&str]) -> Command {
+    let mut command = process::command(program);
+    command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+impl Pair {
+    fn theirs(&self, arguments: &[&str]) -> Command {
+        bare(tools::path(self.theirs), arguments)
+    }
+
+    fn ours(&self, arguments: &[&str]) -> Command {
+        bare(called(self.ours), arguments)
+    }
+
+    fn is_hidden(&self, name: &str) -> bool {
+        self.hidden.contains(&name) || KLOG.contains(&name)
+    }
+}
+
+/// Reads either help: a line that begins with a dash begins a flag, and others go on with it.
+fn flags(help: &str) -> BTreeMap<String, Flag> {
+    let mut found: Vec<(String, Flag, String)> = vec![];
+    for line in help.lines() {
+        let text = line.trim_start();
+        let indent = line.len() - text.len();
+        let (short, long) = match text.split_once(", --") {
+            Some((short, long)) if short.len() == 2 && short.starts_with('-') => (short.chars().nth(1), long),
+            _ => (None, text.strip_prefix("--").unwrap_or_default()),
+        };
+        if (2..=6).contains(&indent) && !long.is_empty() {
+            let end = long.find([' ', '=', '[']).unwrap_or(long.len());
+            let (name, rest) = long.split_at(end);
+            let kind = rest.strip_prefix(' ').filter(|rest| !rest.starts_with(' ')).unwrap_or_default();
+            let kind = kind.split(' ').next().unwrap_or_default().to_owned();
+            found.push((name.to_owned(), Flag { short, kind, default: String::new() }, rest.to_owned()));
+        } else if let Some((_, _, rest)) = found.last_mut().filter(|_| indent > 6) {
+            rest.push(' ');
+            rest.push_str(text);
+        }
+    }
+    let default = |rest: &str| {
+        let (_, after) = rest.split_once("[default: ").or_else(|| rest.rsplit_once("(default "))?;
+        let end = after.find([']', ')'])?;
+        Some(after[..end].trim_matches('"').to_owned())
+    };
+    found
+        .into_iter()
+        .map(|(name, flag, rest)| (name, Flag { default: default(&rest).unwrap_or_default(), ..flag }))
+        .collect()
+}
+
+fn help(mut command: Command) -> BTreeMap<String, Flag> {
+    command.arg("--help");
+    let ran = run(command, b"");
+    assert!(ran.status.success(), "{}", ran.stderr);
+    flags(&format!("{}\n{}", ran.stdout, ran.stderr))
+}
+
+/// `720h0m0s` is `720h`.
+fn plain(default: &str) -> &str {
+    let short = default.strip_suffix("0s").filter(|short| short.ends_with(['h', 'm'])).unwrap_or(default);
+    short.strip_suffix("0m").filter(|short| short.ends_with('h')).unwrap_or(short)
+}
+
+/// A value that the flag takes.
+fn sample(name: &str, flag: &Flag) -> String {
+    match (name, flag.kind.as_str()) {
+        ("scope", _) => "cluster-wide".into(),
+        (_, "") => "false".into(),
+        (_, "int" | "int32" | "float32" | "uint" | "count" | "Level") => "3".into(),
+        (_, "duration") => "90s".into(),
+        (_, "severity") => "2".into(),
+        (_, "traceLocation") => "main.go:12".into(),
+        (_, "moduleSpec") => "main=1".into(),
+        (name, _) if name.ends_with("-addr") => "127.0.0.1:1234".into(),
+        _ => {
+            if flag.default.is_empty() {
+                "x=y".into()
+            } else {
+                flag.default.clone()
+            }
+        }
+    }
+}
+
+fn shown(ran: &Ran) -> String {
+    format!("{}: {}{}", ran.status, ran.stdout, ran.stderr)
+}
+
+#[test]
+fn every_flag_is_there_with_its_short_name_and_default_and_takes_its_values() {
+    for pair in &PAIRS {
+        let (theirs, ours) = (help(pair.theirs(&[])), help(pair.ours(&[])));
+        assert!(theirs.len() > 25, "{}: {theirs:?}", pair.theirs);
+        let mut wrong = vec![];
+        for (name, flag) in theirs.iter().filter(|(name, _)| !["help", "version"].contains(&name.as_str())) {
+            // Only its text says so.
+            let default = if name == "scope" { "strict" } else { plain(&flag.default) };
+            match ours.get(name) {
+                Some(own) if own.short != flag.short => wrong.push(format!("--{name}: {own:?}, theirs {flag:?}")),
+                // They print no default that is empty, false or zero.
+                Some(own) if default != own.default && !(default.is_empty() && own.default == "false") => {
+                    wrong.push(format!("--{name}: default {:?}, theirs {:?}", own.default, flag.default));
+                }
+                None if !pair.is_hidden(name) => wrong.push(format!("--{name} is missing")),
+                _ => {}
+            }
+            let given = format!("--{name}={}", sample(name, flag));
+            let words =
+                [vec![given.as_str()], if flag.kind.is_empty() { vec![&given[..name.len() + 2]] } else { vec![] }];
+            for words in words.iter().filter(|words| !words.is_empty()) {
+                let arguments = [&words[..], &["--version"]].concat();
+                for ran in [run(pair.theirs(&arguments), b""), run(pair.ours(&arguments), b"")] {
+                    if !ran.status.success() || !ran.stdout.starts_with(pair.version) {
+                        wrong.push(format!("{} {arguments:?}: {}", pair.theirs, shown(&ran)));
+                    }
+                }
+            }
+        }
+        let more = ours.keys().filter(|name| !theirs.contains_key(*name) && !pair.only_ours.contains(&name.as_str()));
+        let more: Vec<_> = more.filter(|name| !["help", "version"].contains(&name.as_str())).collect();
+        assert!(wrong.is_empty() && more.is_empty(), "{}: {wrong:#?}\nonly ours: {more:?}", pair.theirs);
+    }
+}
+
+#[test]
+fn truth_is_spelt_as_go_does_and_a_variable_that_no_flag_takes_is_passed_over() {
+    for pair in &PAIRS {
+        let theirs = help(pair.theirs(&[]));
+        for (name, flag) in theirs.iter().filter(|(name, _)| !["help", "version"].contains(&name.as_str())) {
+            if KLOG.contains(&name.as_str()) {
+                continue;
+            }
+            if flag.kind.is_empty() {
+                for (text, good) in [("T", true), ("0", true), ("FALSE", true), ("yes", false), ("", false)] {
+                    let given = format!("--{name}={text}");
+                    for ran in
+                        [run(pair.theirs(&[&given, "--version"]), b""), run(pair.ours(&[&given, "--version"]), b"")]
+                    {
+                        assert_eq!(ran.status.code(), Some(if good { 0 } else { 2 }), "{given}: {}", shown(&ran));
+                    }
+                }
+            }
+            let variable = format!("SEALED_SECRETS_{}", name.to_uppercase().replace('-', "_"));
+            for value in ["", "no-value-of-its-kind"] {
+                for (own, mut command) in [(false, pair.theirs(&["--version"])), (true, pair.ours(&["--version"]))] {
+                    command.env(&variable, value);
+                    let ran = run(command, b"");
+                    assert!(
+                        ran.status.success() && ran.stdout.starts_with(pair.version),
+                        "{variable}: {}",
+                        shown(&ran)
+                    );
+                    // Ours says so, without the value.
+                    let typed = !["string", "strings", "stringArray"].contains(&flag.kind.as_str());
+                    let tells = ran.stderr.contains(&format!("the value of {variable} cannot be used for --{name}"));
+                    assert!(!ran.stderr.contains("no-value"), "{}", ran.stderr);
+                    if own && typed && value != "" {
+                        assert!(tells, "{variable}: {}", shown(&ran));
+                    }
+                    assert!(value != "" || ran.stderr.is_empty(), "{variable}: {}", shown(&ran));
+                }
+            }
+        }
+    }
+}
