@@ -7,6 +7,7 @@ mod encrypted_source;
 mod external_secret;
 mod key_services;
 mod keys;
+mod keys_beside_real;
 mod outage;
 mod render;
 mod sealed_beside_real;

@@ -23,6 +23,9 @@ const ROUND: Duration = Duration::from_millis(500);
 /// Longest wait for one replica's answer: one that hangs must not hide the others.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// What is said of a replica that answers with a key that was there before.
+const STALE: &str = "still serves";
+
 /// Ten years of 365 days: the controller's default.
 const DEFAULT_VALIDITY_DAYS: i64 = 3650;
 
@@ -152,9 +155,15 @@ async fn wait(args: &RotateArgs, ring: &Ring, made: &SealingKey) -> anyhow::Resu
                 Order::Cert => "",
                 Order::Secret => "; is --order that of the controller?",
             };
+            let old = match missing.iter().any(|why| why.contains(STALE)) {
+                true => {
+                    "\na Sealed Secrets controller reads its keys at start: restart it, or start it with --watch-for-secrets"
+                }
+                false => "",
+            };
             bail!(
                 "after {} s not every replica serves the new key; the key {} stays, and nothing is lost:\n  {}\nlook at their \
-                 logs, or wait longer with --timeout{order}",
+                 logs, or wait longer with --timeout{order}{old}",
                 args.timeout,
                 made.name(),
                 missing.join("\n  ")
@@ -176,5 +185,5 @@ async fn serves(ring: &Ring, replica: &Replica, made: &SealingKey) -> Result<(),
         return Ok(());
     }
     let known = ring.keys.iter().find(|key| key.fingerprint() == served.fingerprint());
-    Err(format!("still serves {}", known.map_or("another key", |key| key.name())))
+    Err(format!("{STALE} {}", known.map_or("another key", |key| key.name())))
 }
