@@ -5,6 +5,7 @@ mod deploy;
 mod election;
 mod encrypted_source;
 mod external_secret;
+mod key_retirement;
 mod key_services;
 mod keys;
 mod keys_beside_real;
