@@ -3,12 +3,12 @@
 #![no_main]
 
 use latchwork::pure::format::{Format, emit, parse, splice};
+use latchwork_fuzz::FORMATS;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, data)) = data.split_first() else { return };
-    let formats = [Format::Yaml, Format::Json, Format::Dotenv, Format::Ini, Format::Binary];
-    let format = formats[usize::from(*choice) % formats.len()];
+    let format = FORMATS[usize::from(*choice) % FORMATS.len()];
     let Ok(tree) = parse(data, format) else { return };
     let mut at = 0;
     let mut whole = Vec::new();
