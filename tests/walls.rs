@@ -45,13 +45,16 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Source files below `dir`, without the unit tests that stand in a file of their own.
+/// Source files below `dir`, without the unit tests that stand in a file or folder of their own.
 fn rust_files(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
+        if path.file_stem().is_some_and(|name| name == "tests") {
+            continue;
+        }
         if path.is_dir() {
             rust_files(&path, files);
-        } else if path.extension().is_some_and(|e| e == "rs") && path.file_stem().is_some_and(|name| name != "tests") {
+        } else if path.extension().is_some_and(|e| e == "rs") {
             files.push(path);
         }
     }
