@@ -1,8 +1,12 @@
-//! The only code that touches the world. Adapters do not import each other.
+//! The only code that touches the world. Adapters do not import each other; what several of them need is ground that any
+//! may stand on, and that stands on none of them (`GROUND` in `tests/walls.rs`).
 
 #[cfg(feature = "cli")]
 pub mod asking;
 pub mod atomic;
+#[cfg(feature = "aws")]
+pub mod aws_http;
+pub mod exchange;
 pub mod files;
 #[cfg(feature = "git")]
 pub mod git;

@@ -15,22 +15,21 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
-use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::retry::RetryConfig;
-use aws_smithy_types::timeout::TimeoutConfig;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::OnceCell;
 
 use super::KeyService;
-use super::error::{Asked, KmsError, NO_CONNECTION};
-use super::http::{CALL_TIMEOUT, CONNECT_TIMEOUT, is_code};
+use super::error::{Asked, KmsError};
+use super::http::CALL_TIMEOUT;
+use crate::adapters::aws_http;
+use crate::adapters::exchange::{NO_CONNECTION, is_code};
 use crate::pure::error::aws::{Refusal, refusal};
 use crate::pure::keys::{KeyError, KeyRef, Unwrapped, Wrapped, WrappedKey};
+use crate::pure::limits;
 use crate::pure::secret::Plaintext;
 
 const SERVICE: &str = "AWS KMS";
@@ -123,17 +122,11 @@ impl AwsKms {
     }
 
     async fn connect(&self, region: &str, role: &str, profile: &str) -> Client {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_timeout(self.config.timeout)
-            // Time for a second try after one that hangs.
-            .operation_attempt_timeout(self.config.timeout * 2 / 3)
-            .build();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .region(Region::new(region.to_owned()))
             .http_client(self.http.clone())
             .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
-            .timeout_config(timeouts);
+            .timeout_config(aws_http::timeouts(self.config.timeout));
         if let AwsCredentials::Static(credentials) = &self.config.credentials {
             loader = loader.credentials_provider(credentials.clone());
         }
@@ -161,15 +154,8 @@ impl AwsKms {
     }
 }
 
-/// The SDK's client over our TLS, through the proxies of the environment.
 fn http_client() -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(|settings, _| {
-        let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
-        if let Some(settings) = settings {
-            connector = connector.connector_settings(settings.clone());
-        }
-        connector.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build()
-    })
+    aws_http::client(limits::KEY_SERVICE_BODY_BYTES)
 }
 
 /// The user's own settings and credentials, as all AWS programs find them, for what is no key service.

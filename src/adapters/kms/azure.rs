@@ -216,7 +216,7 @@ struct RefusalBody {
 
 fn refusal(asked: &Asked, answer: &exchange::Answer) -> KmsError {
     let body: Option<Refusal> = serde_json::from_slice(answer.body.expose()).ok();
-    exchange::refusal(asked, answer.status, body.as_ref().map(|body| body.error.code.as_str()), &answer.headers)
+    exchange::refusal(asked, answer, body.as_ref().map(|body| body.error.code.as_str()))
 }
 
 #[derive(Deserialize)]
@@ -244,7 +244,7 @@ impl KeyService for AzureKeyVault {
             return Ok(key.clone());
         }
         let answer = self.send(&parts, &asked, Method::GET, &["keys", name], None).await?;
-        let described: Described = answer.json(&asked)?;
+        let described: Described = exchange::json(&answer, &asked)?;
         let version = described.key.kid.rsplit('/').next().unwrap_or_default().to_owned();
         let whole = KeyRef::AzureKv { vault_url: vault_url.clone(), name: name.clone(), version };
         parse(&whole, &asked)?;

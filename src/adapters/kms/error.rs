@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::adapters::exchange::NO_CONNECTION;
 use crate::pure::error::{Explain, Retry, clip};
 use crate::pure::keys::{KeyError, KeyRef};
 
@@ -83,9 +84,6 @@ pub enum KmsError {
 fn seconds(limit: &Duration) -> String {
     format!("{} s", limit.as_secs_f32())
 }
-
-/// The code of [`KmsError::Unavailable`] when nobody is there.
-pub(super) const NO_CONNECTION: &str = "no connection";
 
 impl KmsError {
     /// Whether it is the same for every key at that address and with these credentials.

@@ -281,7 +281,7 @@ struct RefusalBody<'a> {
 fn refusal(asked: &Asked, answer: &exchange::Answer) -> KmsError {
     let body: Option<Refusal<'_>> = serde_json::from_slice(answer.body.expose()).ok();
     let word = body.as_ref().map(|body| body.error.status.as_ref());
-    exchange::refusal(asked, answer.status, word, &answer.headers)
+    exchange::refusal(asked, answer, word)
 }
 
 #[derive(Deserialize)]
@@ -305,7 +305,7 @@ impl KeyService for GcpKms {
         let encoded = Zeroizing::new(STANDARD.encode(secret.expose()));
         let body = Zeroizing::new(format!("{{\"plaintext\":\"{}\"}}", &*encoded));
         let answer = self.ask(key, "encrypt", body).await?;
-        let encrypted: Encrypted = answer.json(&Asked::new(SERVICE, "encrypt", key))?;
+        let encrypted: Encrypted = exchange::json(&answer, &Asked::new(SERVICE, "encrypt", key))?;
         Ok(encrypted.ciphertext)
     }
 

@@ -19,9 +19,9 @@ use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
 use super::KeyService;
-use super::error::{Asked, KmsError, NO_CONNECTION};
+use super::error::{Asked, KmsError};
 use super::grpc_wire as wire;
-use super::http::CONNECT_TIMEOUT;
+use crate::adapters::exchange::{CONNECT_TIMEOUT, NO_CONNECTION};
 use crate::pure::error::{clip, one_line};
 use crate::pure::keys::{KeyError, KeyRef, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::limits;

@@ -256,7 +256,7 @@ fn refusal(asked: &Asked, answer: &exchange::Answer) -> KmsError {
         404 => KmsError::NotFound { asked: asked.clone(), code: "404, no such engine".into() },
         // A standby that has not caught up.
         412 | 472 | 473 => KmsError::Unavailable { asked: asked.clone(), code: answer.status.as_u16().to_string() },
-        _ => exchange::refusal(asked, answer.status, None, &answer.headers),
+        _ => exchange::refusal(asked, answer, None),
     }
 }
 
@@ -290,7 +290,7 @@ impl KeyService for Transit {
         let encoded = Zeroizing::new(STANDARD.encode(secret.expose()));
         let body = Zeroizing::new(format!("{{\"plaintext\":\"{}\"}}", &*encoded));
         let answer = self.ask(key, "encrypt", body).await?;
-        let envelope: Envelope<Encrypted> = answer.json(&Asked::new(SERVICE, "encrypt", key))?;
+        let envelope: Envelope<Encrypted> = exchange::json(&answer, &Asked::new(SERVICE, "encrypt", key))?;
         Ok(envelope.data.ciphertext)
     }
 

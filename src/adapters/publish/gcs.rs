@@ -5,7 +5,6 @@ use reqwest::{Client, Method, Request, Url};
 use serde::Deserialize;
 
 use super::PublishError;
-use super::http as exchange;
 
 const ENDPOINT: &str = "https://storage.googleapis.com";
 
@@ -20,7 +19,7 @@ impl Gcs {
     /// # Errors
     /// No HTTP client can be made.
     pub fn new() -> Result<Self, PublishError> {
-        Ok(Self { http: exchange::client()? })
+        Ok(Self { http: super::client()? })
     }
 
     /// Writes an object. `authorization` are the headers that prove who asks.
@@ -39,13 +38,13 @@ impl Gcs {
         // Encrypted files are text; the real tool finds the same by looking at them.
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         *request.body_mut() = Some(bytes.to_vec().into());
-        let answer = exchange::call(&self.http, request).await?;
+        let answer = super::call(&self.http, request).await?;
         if answer.status.is_success() {
             return Ok(());
         }
         let body: Option<Refusal> = serde_json::from_slice(answer.body.expose()).ok();
         let reason = body.and_then(|body| body.error.errors.into_iter().next()).map(|error| error.reason);
-        Err(exchange::refusal(&answer, reason.as_deref()))
+        Err(super::refusal(&answer, reason.as_deref()))
     }
 }
 

@@ -17,7 +17,7 @@ use http::{HeaderName, HeaderValue, header};
 use reqwest::{Client, Method, Request, Url};
 
 use super::PublishError;
-use super::http::{self as exchange, Answer};
+use crate::adapters::exchange::Answer;
 
 /// The SDK's variable for the address of this service alone.
 const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_S3";
@@ -34,7 +34,7 @@ impl S3 {
     /// # Errors
     /// No HTTP client can be made.
     pub fn new(config: SdkConfig) -> Result<Self, PublishError> {
-        Ok(Self { config, http: exchange::client()? })
+        Ok(Self { config, http: super::client()? })
     }
 
     /// Writes an object. `key` must not climb.
@@ -56,7 +56,7 @@ impl S3 {
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         self.sign(&mut request, &region, bytes).await?;
         *request.body_mut() = Some(bytes.to_vec().into());
-        let answer = exchange::call(&self.http, request).await?;
+        let answer = super::call(&self.http, request).await?;
         if answer.status.is_success() { Ok(()) } else { Err(refusal(&answer)) }
     }
 
@@ -174,7 +174,7 @@ fn refusal(answer: &Answer) -> PublishError {
     }
     let body = answer.body.expose_str().unwrap_or_default();
     let code = body.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
-    exchange::refusal(answer, code)
+    super::refusal(answer, code)
 }
 
 #[cfg(test)]

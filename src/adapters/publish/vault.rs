@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::PublishError;
-use super::http::{self as exchange, Answer};
+use crate::adapters::exchange::Answer;
 use crate::pure::crd::secret_store::VaultVersion;
 use crate::pure::external::vault::document;
 use crate::pure::secret::Plaintext;
@@ -52,7 +52,7 @@ impl Kv {
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // The client's own copy of the body is not zeroised; it is freed with the request.
         *request.body_mut() = Some(body.to_string().into());
-        let answer = exchange::call(&self.http, request).await?;
+        let answer = super::call(&self.http, request).await?;
         match (answer.status.is_success(), seen) {
             (true, Ok(_)) => Ok(Put::Written),
             (true, Err(_)) => Ok(Put::WrittenUnseen),
@@ -62,7 +62,7 @@ impl Kv {
 
     /// Whether the same values are there.
     async fn same(&self, url: Url, version: VaultVersion, values: &Plaintext) -> Result<bool, PublishError> {
-        let answer = exchange::call(&self.http, self.request(Method::GET, url)).await?;
+        let answer = super::call(&self.http, self.request(Method::GET, url)).await?;
         match answer.status.as_u16() {
             200 => {}
             404 => return Ok(false),
@@ -107,6 +107,6 @@ fn refusal(answer: &Answer) -> PublishError {
         404 if says("Invalid path for a versioned") || says("no handler for route") => {
             PublishError::NotFound { code: "404: no KV engine of this version is mounted there".into() }
         }
-        _ => exchange::refusal(answer, None),
+        _ => super::refusal(answer, None),
     }
 }
