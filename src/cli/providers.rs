@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::adapters::stores::vault::{VaultConfig, VaultStore};
 use crate::adapters::stores::{CALL_TIMEOUT, Store, no_count};
 use crate::pure::crd::secret_store::{StoreSpec, VaultProvider};
+use crate::pure::external::store::{Repeats, repeats};
 use crate::pure::external::{Answer, Fetch, StoreError, StoreId};
 use crate::pure::gitops::stores::{Route, Stores};
 use crate::pure::limits;
@@ -49,13 +50,15 @@ impl Providers {
         let Some(vault) = &spec.provider.vault else {
             return Err(unsupported("another provider than fake and vault"));
         };
-        let store: Arc<dyn Store> = Arc::new(connect_vault(id, vault)?);
+        let bad = |detail: &str| StoreError::Config { store: id.to_string(), detail: detail.into() };
+        let repeats = repeats(spec).map_err(bad)?;
+        let store: Arc<dyn Store> = Arc::new(connect_vault(id, vault, repeats)?);
         self.connected.insert(id.clone(), store.clone());
         Ok(store)
     }
 }
 
-fn connect_vault(id: &StoreId, vault: &VaultProvider) -> Result<VaultStore, StoreError> {
+fn connect_vault(id: &StoreId, vault: &VaultProvider, repeats: Option<Repeats>) -> Result<VaultStore, StoreError> {
     let config = |detail: String| StoreError::Config { store: id.to_string(), detail };
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let server = variable("VAULT_ADDR").ok_or_else(|| {
@@ -84,7 +87,8 @@ fn connect_vault(id: &StoreId, vault: &VaultProvider) -> Result<VaultStore, Stor
         headers: vault.headers.clone().into_iter().collect(),
         ca_pem,
         token: variable("VAULT_TOKEN").map(Plaintext::from),
-        timeout: CALL_TIMEOUT,
+        timeout: repeats.map_or(CALL_TIMEOUT, |repeats| repeats.limit(CALL_TIMEOUT)),
+        repeats,
     };
     VaultStore::new(settings, no_count())
 }

@@ -16,7 +16,7 @@ pub enum LogFormat {
 
 /// Libraries that print bodies, headers or settings at lower levels. They are held down whatever level is asked for:
 /// kube prints an undecodable body at WARN and an error's body at DEBUG, HTTP stacks print headers with tokens at TRACE.
-const HELD_DOWN: [&str; 16] = [
+const HELD_DOWN: [&str; 14] = [
     "kube_client=error",
     "kube_runtime=error",
     "kube=error",
@@ -27,8 +27,6 @@ const HELD_DOWN: [&str; 16] = [
     "reqwest=warn",
     "tower=warn",
     "tower_http=warn",
-    "vaultrs=off",
-    "rustify=off",
     "aws_config=warn",
     "aws_smithy_runtime=warn",
     "aws_sdk_secretsmanager=warn",

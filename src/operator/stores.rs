@@ -24,7 +24,8 @@ use crate::pure::crd::secret_store::{
     StoreStatus, VaultProvider,
 };
 use crate::pure::error::one_line;
-use crate::pure::external::{ExternalError, Fetch, Fetched, StoreId, store};
+use crate::pure::external::store::{self, Repeats};
+use crate::pure::external::{ExternalError, Fetch, Fetched, StoreId};
 use crate::pure::queue::ObjectKey;
 use crate::pure::secret::Plaintext;
 
@@ -280,9 +281,11 @@ impl Stores {
 
     async fn build(&self, id: &StoreId, tenant: &str, spec: &StoreSpec) -> Result<Arc<dyn Store>, StoreError> {
         let unsupported = |what: String| Err(StoreError::Unsupported { store: id.to_string(), what });
+        let bad = |detail: &str| StoreError::Config { store: id.to_string(), detail: detail.into() };
+        let repeats = store::repeats(spec).map_err(bad)?;
         match (spec.provider.names().as_slice(), &spec.provider) {
-            (["vault"], provider) if let Some(vault) = &provider.vault => self.vault(id, tenant, vault).await,
-            (["aws"], provider) if let Some(aws) = &provider.aws => self.aws(id, tenant, aws).await,
+            (["vault"], provider) if let Some(vault) = &provider.vault => self.vault(id, tenant, vault, repeats).await,
+            (["aws"], provider) if let Some(aws) = &provider.aws => self.aws(id, tenant, aws, repeats).await,
             (["fake"], provider) if let Some(fake) = &provider.fake => {
                 Ok(Arc::new(FakeStore::new(id.clone(), fake.clone())))
             }
@@ -291,7 +294,13 @@ impl Stores {
         }
     }
 
-    async fn vault(&self, id: &StoreId, tenant: &str, vault: &VaultProvider) -> Result<Arc<dyn Store>, StoreError> {
+    async fn vault(
+        &self,
+        id: &StoreId,
+        tenant: &str,
+        vault: &VaultProvider,
+        repeats: Option<Repeats>,
+    ) -> Result<Arc<dyn Store>, StoreError> {
         let unsupported = |what: String| Err(StoreError::Unsupported { store: id.to_string(), what });
         if vault.tls.is_some() {
             return unsupported("a client certificate (provider.vault.tls)".into());
@@ -326,12 +335,19 @@ impl Stores {
             headers,
             ca_pem,
             token,
-            timeout: CALL_TIMEOUT,
+            timeout: repeats.map_or(CALL_TIMEOUT, |repeats| repeats.limit(CALL_TIMEOUT)),
+            repeats,
         };
         Ok(Arc::new(VaultStore::new(config, self.on_call.clone())?))
     }
 
-    async fn aws(&self, id: &StoreId, tenant: &str, aws: &AwsProvider) -> Result<Arc<dyn Store>, StoreError> {
+    async fn aws(
+        &self,
+        id: &StoreId,
+        tenant: &str,
+        aws: &AwsProvider,
+        repeats: Option<Repeats>,
+    ) -> Result<Arc<dyn Store>, StoreError> {
         let unsupported = |what: &str| Err(StoreError::Unsupported { store: id.to_string(), what: what.into() });
         match aws.service {
             AwsService::SecretsManager => {}
@@ -366,7 +382,8 @@ impl Stores {
             secret_access_key: self.entry(id, tenant, secret).await?,
             session_token,
             prefix: aws.prefix.clone().unwrap_or_default(),
-            timeout: CALL_TIMEOUT,
+            timeout: repeats.map_or(CALL_TIMEOUT, |repeats| repeats.limit(CALL_TIMEOUT)),
+            repeats,
         };
         Ok(Arc::new(AwsStore::new(config, self.on_call.clone())?))
     }

@@ -51,6 +51,19 @@ pub const SOURCE_WRITES: usize = 8;
 /// than a Secret can be used.
 pub const STORE_BODY_BYTES: usize = 4 * 1024 * 1024;
 
+/// Most names that one search of a store (`dataFrom.find`) looks at: what it finds becomes the entries of one Secret.
+pub const FIND_NAMES: usize = 10_000;
+
+/// Most folders that one search of a store lists, one request each.
+pub const FIND_FOLDERS: usize = 1_000;
+
+/// Most bytes of all values that one search of a store finds: four times what a Secret can hold, for encodings and rewrites
+/// on the way.
+pub const FIND_BYTES: usize = 4 * 1024 * 1024;
+
+/// Requests of one search under way at a time.
+pub const FIND_REQUESTS: usize = 8;
+
 /// Largest body read from an HTTP request to the operator: one SealedSecret is below etcd's object limit.
 pub const HTTP_BODY_BYTES: usize = 2 * 1024 * 1024;
 

@@ -250,6 +250,44 @@ async fn values_come_from_vault_in_both_versions_from_aws_and_from_the_fake_stor
 }
 
 #[tokio::test]
+async fn what_a_search_finds_becomes_entries() {
+    let bench = Bench::start("es-find").await;
+    let bao = rig::bao();
+    bao.enable_kv2("es-find").await;
+    for (path, value) in [("app/db", json!({"v": 1})), ("app/sub/web", json!({"v": 2})), ("other", json!({"v": 3}))] {
+        bao.write_kv2("es-find", path, &value).await;
+    }
+    bao.call("POST", "es-find/metadata/other", Some(&json!({"custom_metadata": {"team": "red"}}))).await;
+    bench.vault_store("kv", &bao.url, "es-find", "v2", ROOT_TOKEN);
+    bench.fake_store("fake", json!([{"key": "a", "value": "aGk="}, {"key": "b", "value": "eW8="}]));
+    let find = |store: &str, from: serde_json::Value| json!({"secretStoreRef": {"name": store}, "dataFrom": [from]});
+    let by_name = json!({"find": {"path": "app", "name": {"regexp": "."}}});
+    bench.apply("ExternalSecret", "names", find("kv", by_name));
+    let unicode = json!({"find": {"path": "app/sub", "name": {"regexp": "web$"}, "conversionStrategy": "Unicode"}});
+    bench.apply("ExternalSecret", "unicode", find("kv", unicode));
+    let by_tags = json!({"find": {"tags": {"team": "red"}}, "rewrite": [{"regexp": {"source": "^", "target": "of-"}}]});
+    bench.apply("ExternalSecret", "tags", find("kv", by_tags));
+    let decoded = json!({"find": {"name": {"regexp": "."}, "decodingStrategy": "Base64"}});
+    bench.apply("ExternalSecret", "decoded", find("fake", decoded));
+    bench.holds("names", &[("app_db", r#"{"v":1}"#), ("app_sub_web", r#"{"v":2}"#)]).await;
+    bench.holds("unicode", &[("app_U002f_sub_U002f_web", r#"{"v":2}"#)]).await;
+    bench.holds("tags", &[("of-other", r#"{"v":3}"#)]).await;
+    bench.holds("decoded", &[("a", "hi"), ("b", "yo")]).await;
+    // A search that finds nothing leaves what is there, and deletes it where that is wanted.
+    bao.call("DELETE", "es-find/metadata/other", None).await;
+    bench.annotate("tags", "1").await;
+    let object = bench.external().await;
+    eventually(SOON, "the kept Secret", || async {
+        let found = object.get("tags").await.map_err(|e| e.to_string())?;
+        let conditions = found.status.map(|status| status.conditions).unwrap_or_default();
+        let message = conditions.first().and_then(|condition| condition.message.clone()).unwrap_or_default();
+        if message.contains("retained") { Ok(()) } else { Err(message) }
+    })
+    .await;
+    bench.holds("tags", &[("of-other", r#"{"v":3}"#)]).await;
+}
+
+#[tokio::test]
 async fn an_edited_or_deleted_secret_is_repaired_and_goes_with_its_owner() {
     let bench = Bench::start("es-repair").await;
     bench.fake_store("fake", json!([{"key": "db", "value": "right"}]));

@@ -7,6 +7,7 @@ use latchwork::adapters::stores::vault::{VaultConfig, VaultStore};
 use latchwork::adapters::stores::{Store, StoreError, no_count};
 use latchwork::pure::crd::secret_store::VaultVersion;
 use latchwork::pure::error::{Explain, Retry};
+use latchwork::pure::external::store::Repeats;
 
 use super::{aws, aws_config, text, vault, vault_config, want};
 use crate::rig;
@@ -86,9 +87,26 @@ async fn an_answer_that_is_not_one_is_refused() {
     }
     let large = format!(r#"{{"data":{{"data":{{"a":"{}"}}}}}}"#, "x".repeat(5 << 20));
     server.set(Fault::Reply(Reply::new(200, large)));
-    let store = vault(vault_config(&server.url(), Some("kv"), VaultVersion::V2, CANARY));
-    let error = text(store.read(&want("db")).await).unwrap_err();
-    assert!(error.to_string().contains("4 MiB"), "{error}");
+    for (name, store) in stores(&server.url()) {
+        let error = text(store.read(&want("db")).await).unwrap_err();
+        assert!(error.to_string().contains("4 MiB"), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn calls_are_repeated_as_often_as_the_store_says() {
+    let repeats = |retries| Some(Repeats { retries, wait: Some(Duration::from_millis(1)) });
+    let server = FaultServer::status(500);
+    for (repeats, of_vault, of_aws) in
+        [(None, 1, 3), (repeats(None), 1, 3), (repeats(Some(0)), 1, 1), (repeats(Some(3)), 4, 4)]
+    {
+        let vault = vault(VaultConfig { repeats, ..vault_config(&server.url(), Some("kv"), VaultVersion::V2, CANARY) });
+        let aws = aws(AwsConfig { repeats, ..aws_config(&server.url()) });
+        for (store, tries) in [(&vault as &dyn Store, of_vault), (&aws, of_aws)] {
+            assert!(matches!(text(store.read(&want("db")).await), Err(StoreError::Unavailable { .. })));
+            assert_eq!(server.take_requests().len(), tries, "{repeats:?}");
+        }
+    }
 }
 
 #[tokio::test]

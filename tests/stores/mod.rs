@@ -2,6 +2,7 @@
 
 mod contract;
 mod faults;
+mod search;
 
 use latchwork::adapters::stores::aws::{AwsConfig, AwsStore};
 use latchwork::adapters::stores::vault::{VaultConfig, VaultStore};
@@ -29,6 +30,7 @@ fn vault_config(server: &str, mount: Option<&str>, version: VaultVersion, token:
         ca_pem: None,
         token: Some(Plaintext::from(token.to_owned())),
         timeout: PATIENCE,
+        repeats: None,
     }
 }
 
@@ -47,6 +49,7 @@ fn aws_config(endpoint: &str) -> AwsConfig {
         session_token: None,
         prefix: String::new(),
         timeout: PATIENCE,
+        repeats: None,
     }
 }
 

@@ -20,8 +20,9 @@ pub use crate::pure::external::{Answer, StoreError, Want};
 
 /// Longest wait for one call to a store, retries of its SDK included.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest wait for a connection.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for all calls of one search.
+#[cfg(any(feature = "aws", feature = "vault"))]
+const FIND_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What validation found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,4 +50,20 @@ pub type OnCall = Arc<dyn Fn(&'static str, &'static str, bool) + Send + Sync>;
 /// Counts nothing, for programs without metrics.
 pub fn no_count() -> OnCall {
     Arc::new(|_, _, _| {})
+}
+
+/// Carries out a search within [`FIND_TIMEOUT`].
+#[cfg(any(feature = "aws", feature = "vault"))]
+async fn in_time(
+    store: &crate::pure::external::StoreId,
+    search: &crate::pure::external::Search,
+    found: impl Future<Output = Result<crate::pure::secret::SecretData, StoreError>>,
+) -> Answer {
+    match tokio::time::timeout(FIND_TIMEOUT, found).await {
+        Ok(found) => found.map(crate::pure::external::Fetched::Matches),
+        Err(_) => {
+            let (store, key) = (store.to_string(), search.place());
+            Err(StoreError::Timeout { store, key, limit: FIND_TIMEOUT })
+        }
+    }
 }

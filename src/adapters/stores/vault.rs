@@ -1,25 +1,21 @@
 //! Vault and OpenBao, the KV engine, with a token.
-//!
-//! Requests and their headers are vaultrs'; the transport below is ours, since vaultrs' own reads answers of any size,
-//! drops `Retry-After`, logs what the server says, and takes its settings from the process's environment.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::redirect;
-use rustify::Endpoint;
-use rustify::client::Client as RestClient;
-use rustify::errors::ClientError;
-use vaultrs::api::EndpointMiddleware;
-use vaultrs::api::{kv1, kv2, token};
+use reqwest::{Client, Method, Request, Url, redirect};
 
-use super::{Answer, CONNECT_TIMEOUT, OnCall, Store, StoreError, Validity, Want};
+use super::{Answer, OnCall, Store, StoreError, Validity, Want};
+use crate::adapters::exchange::{self, Bounds, Fault, Refusal};
 use crate::pure::crd::secret_store::VaultVersion;
+use crate::pure::external::find::Found;
+use crate::pure::external::store::Repeats;
 use crate::pure::external::vault::{self, Location};
-use crate::pure::external::{Dialect, Fetched, RemoteKey, StoreId};
+use crate::pure::external::{Dialect, Fetched, RemoteKey, Search, StoreId};
 use crate::pure::limits;
-use crate::pure::secret::Plaintext;
+use crate::pure::secret::{Plaintext, SecretData};
 
 /// Everything that a Vault store needs.
 pub struct VaultConfig {
@@ -39,8 +35,10 @@ pub struct VaultConfig {
     pub ca_pem: Option<Vec<u8>>,
     /// Token; `None` where an agent in between adds it.
     pub token: Option<Plaintext>,
-    /// Longest wait for one call; [`super::CALL_TIMEOUT`] unless a test is in a hurry.
+    /// Longest wait for one call, repeats included; [`super::CALL_TIMEOUT`] unless a test is in a hurry.
     pub timeout: Duration,
+    /// How calls are repeated; not at all without it, since whoever reads comes back anyway.
+    pub repeats: Option<Repeats>,
 }
 
 /// A KV engine.
@@ -48,45 +46,26 @@ pub struct VaultStore {
     store: StoreId,
     mount: Option<String>,
     version: VaultVersion,
-    transport: Transport,
-    middleware: EndpointMiddleware,
-    timeout: Duration,
+    http: Client,
+    server: Url,
+    bounds: Bounds,
     on_call: OnCall,
 }
 
 const PROVIDER: &str = "HashiCorp/Vault";
+/// Wait before a call is repeated for the first time; the real client's own.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 impl VaultStore {
     /// Builds the client of this store alone.
     pub fn new(config: VaultConfig, on_call: OnCall) -> Result<Self, StoreError> {
         let refuse = |detail: &str| StoreError::Config { store: config.store.to_string(), detail: detail.into() };
-        let url = reqwest::Url::parse(&config.server).map_err(|_| refuse("server is not an address"))?;
-        if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
+        let server = Url::parse(&config.server).map_err(|_| refuse("server is not an address"))?;
+        if !matches!(server.scheme(), "http" | "https") || server.cannot_be_a_base() {
             return Err(refuse("server is neither http nor https"));
         }
-        // A file with a token usually ends in a line break.
-        let token = match &config.token {
-            Some(token) => token.expose_str().map(str::trim).ok_or_else(|| refuse("the token is not text"))?,
-            None => "",
-        };
-        // vaultrs panics on what no header can hold.
-        let header = |text: &str| HeaderValue::from_str(text).is_ok();
-        if !header(token) || !config.namespace.as_deref().is_none_or(header) {
-            return Err(refuse("token or namespace holds characters that no header can"));
-        }
-        let mut headers = HeaderMap::new();
-        for (name, value) in &config.headers {
-            let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_str(value)) else {
-                return Err(refuse("headers holds a name or a value that no header can"));
-            };
-            headers.insert(name, value);
-        }
-        let mut builder = reqwest::Client::builder()
-            .default_headers(headers)
-            .timeout(config.timeout)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(same_scheme());
-        if url.scheme() == "http" {
+        let mut builder = exchange::client().default_headers(headers(&config)?).redirect(same_scheme());
+        if server.scheme() == "http" {
             // Nothing to verify: do not read the system's authorities.
             builder = builder.tls_certs_only([]);
         } else if let Some(pem) = &config.ca_pem {
@@ -97,15 +76,17 @@ impl VaultStore {
             builder = builder.tls_certs_only(certificates);
         }
         let http = builder.build().map_err(|_| refuse("no HTTP client can be built from these settings"))?;
+        let wait = config.repeats.and_then(|repeats| repeats.wait).unwrap_or(FIRST_WAIT);
+        let retries = config.repeats.and_then(|repeats| repeats.retries).unwrap_or(0);
         Ok(Self {
-            transport: Transport { http, base: url.as_str().trim_end_matches('/').to_owned() },
-            middleware: EndpointMiddleware {
-                token: token.to_owned(),
-                version: "v1".into(),
-                wrap: None,
-                namespace: config.namespace.filter(|namespace| !namespace.is_empty()),
+            http,
+            server,
+            bounds: Bounds {
+                tries: 1 + retries,
+                wait,
+                longest_wait: wait.max(Bounds::LONGEST_WAIT),
+                ..Bounds::new(config.timeout, limits::STORE_BODY_BYTES)
             },
-            timeout: config.timeout,
             store: config.store,
             mount: config.mount,
             version: config.version,
@@ -114,89 +95,222 @@ impl VaultStore {
     }
 
     async fn value(&self, key: &RemoteKey) -> Result<Plaintext, StoreError> {
-        let store = self.store.to_string();
-        let Some(at) = vault::locate(self.mount.as_deref(), self.version, &key.key) else {
-            let detail = "the key is not a path below a mount; set provider.vault.path or begin the key with the mount";
-            return Err(StoreError::Invalid { store, key: key.key.clone(), detail });
-        };
-        let version = match key.version.as_deref().map(str::parse) {
+        let invalid = |detail| StoreError::Invalid { store: self.store.to_string(), key: key.key.clone(), detail };
+        let at = vault::locate(self.mount.as_deref(), self.version, &key.key).ok_or_else(|| {
+            invalid("the key is not a path below a mount; set provider.vault.path or begin the key with the mount")
+        })?;
+        let version: Option<u64> = match key.version.as_deref().map(str::parse) {
             None => None,
             Some(Ok(version)) => Some(version),
-            Some(Err(_)) => {
-                let detail = "the version is not a number";
-                return Err(StoreError::Invalid { store, key: key.key.clone(), detail });
-            }
+            Some(Err(_)) => return Err(invalid("the version is not a number")),
         };
-        let missing_part = |detail| StoreError::Invalid { store: store.clone(), key: key.key.clone(), detail };
         if key.metadata {
-            if self.version == VaultVersion::V1 {
-                let what = "metadataPolicy Fetch with version v1 of the engine".into();
-                return Err(StoreError::Unsupported { store: self.store.to_string(), what });
-            }
-            let request = kv2::requests::ReadSecretMetadataRequest { mount: at.mount, path: at.path };
-            let body = self.send("ReadSecretMetadata", &key.key, request).await?;
-            return vault::metadata(body.expose()).ok_or_else(|| missing_part("it is not the metadata of a value"));
+            let body = self.metadata(&key.key, &at, "metadataPolicy Fetch").await?;
+            return vault::metadata(body.expose()).ok_or_else(|| invalid("it is not the metadata of a value"));
         }
-        let body = self.read_value(&key.key, at, version).await?;
-        vault::document(self.version, body.expose()).ok_or_else(|| {
-            missing_part("it is not a value of this version of the engine; check provider.vault.version")
+        self.value_at(&key.key, &at, version).await
+    }
+
+    async fn value_at(&self, key: &str, at: &Location, version: Option<u64>) -> Result<Plaintext, StoreError> {
+        let mut url = self.url(at, "data");
+        // Version 1 has no versions, as with External Secrets Operator.
+        if let (Some(version), VaultVersion::V2) = (version, self.version) {
+            url.query_pairs_mut().append_pair("version", &version.to_string());
+        }
+        let body = self.get("ReadSecretData", key, url).await?;
+        let detail = "it is not a value of this version of the engine; check provider.vault.version";
+        vault::document(self.version, body.expose()).ok_or_else(|| StoreError::Invalid {
+            store: self.store.to_string(),
+            key: key.to_owned(),
+            detail,
         })
     }
 
-    async fn read_value(&self, key: &str, at: Location, version: Option<u64>) -> Result<Plaintext, StoreError> {
-        let Location { mount, path } = at;
-        match self.version {
-            VaultVersion::V1 => {
-                let request = kv1::requests::GetSecretRequest { mount, path };
-                self.send("ReadSecretData", key, request).await
+    async fn metadata(&self, key: &str, at: &Location, what: &str) -> Result<Plaintext, StoreError> {
+        if self.version == VaultVersion::V1 {
+            let what = format!("{what} with version v1 of the engine");
+            return Err(StoreError::Unsupported { store: self.store.to_string(), what });
+        }
+        self.get("ReadSecretMetadata", key, self.url(at, "metadata")).await
+    }
+
+    /// All values that match, by their path: that of the search and what follows it.
+    async fn find(&self, search: &Search) -> Result<SecretData, StoreError> {
+        if self.version == VaultVersion::V1 && !search.tags.is_empty() {
+            let what = "dataFrom.find by tags with version v1 of the engine".into();
+            return Err(StoreError::Unsupported { store: self.store.to_string(), what });
+        }
+        let names = search.names(&self.store)?;
+        let folder = vault::folder(self.mount.as_deref(), self.version, search.path.as_deref()).ok_or_else(|| {
+            let detail = "the path is not below a mount; set provider.vault.path or begin the path with the mount";
+            search.refuse(&self.store, detail)
+        })?;
+        let begin = match search.path.as_deref().map(|path| path.trim_end_matches('/')) {
+            None | Some("") => String::new(),
+            Some(path) => format!("{path}/"),
+        };
+        let mut hits: Vec<(String, Location)> = vec![];
+        for below in self.walk(search, &folder).await? {
+            let name = format!("{begin}{below}");
+            if names.as_ref().is_none_or(|names| names.is_match(&name)) {
+                hits.push((name, folder.below(&below)));
             }
-            VaultVersion::V2 => {
-                let request = kv2::requests::ReadSecretRequest { mount, path, version };
-                self.send("ReadSecretData", key, request).await
+        }
+        let by_tags = names.is_none() && !search.tags.is_empty();
+        let mut reads = stream::iter(hits)
+            .map(|(name, at)| async move {
+                let value = self.matching(search, by_tags, &name, &at).await;
+                value.map(|value| value.map(|value| (name, value)))
+            })
+            .buffer_unordered(limits::FIND_REQUESTS);
+        let mut found = Found::default();
+        while let Some(read) = reads.try_next().await? {
+            if let Some((name, value)) = read {
+                found.add(search, &self.store, name, value)?;
             }
+        }
+        Ok(found.into_data())
+    }
+
+    /// One value that was listed, if its tags are those wanted, and it was not deleted.
+    async fn matching(
+        &self,
+        search: &Search,
+        by_tags: bool,
+        name: &str,
+        at: &Location,
+    ) -> Result<Option<Plaintext>, StoreError> {
+        if by_tags {
+            let body = self.metadata(name, at, "dataFrom.find by tags").await?;
+            let Some(tags) = vault::tags(body.expose()) else {
+                let detail = "it is not the metadata of a value";
+                return Err(StoreError::Invalid { store: self.store.to_string(), key: name.to_owned(), detail });
+            };
+            if !search.has_tags(|tag| tags.get(tag).map(String::as_str)) {
+                return Ok(None);
+            }
+        }
+        match self.value_at(name, at, None).await {
+            Err(error) if error.is_missing() => Ok(None),
+            value => value.map(Some),
         }
     }
 
-    /// Sends one request and returns the body of an answer that is a success.
-    async fn send(&self, call: &'static str, key: &str, request: impl Endpoint) -> Result<Plaintext, StoreError> {
-        let result = self.exchange(key, request).await;
+    /// Paths of all values below a folder, from that folder on.
+    async fn walk(&self, search: &Search, folder: &Location) -> Result<Vec<String>, StoreError> {
+        let (mut paths, mut folders, mut listed) = (vec![], vec![String::new()], 0);
+        while !folders.is_empty() {
+            listed += folders.len();
+            if listed > limits::FIND_FOLDERS {
+                return Err(search.refuse(&self.store, "it has more than 1000 folders; narrow it with path"));
+            }
+            let lists = stream::iter(std::mem::take(&mut folders)).map(|below| async move {
+                let place = if below.is_empty() { search.place() } else { below.clone() };
+                let mut url = self.url(&folder.below(&below), "metadata");
+                url.query_pairs_mut().append_pair("list", "true");
+                match self.get("ListSecrets", &place, url).await {
+                    // It was there a moment ago.
+                    Err(error) if error.is_missing() && !below.is_empty() => Ok((below, vec![])),
+                    Err(error) => Err(error),
+                    Ok(body) => {
+                        let detail = "it is not a list of names";
+                        let names = vault::names(body.expose()).ok_or_else(|| search.refuse(&self.store, detail))?;
+                        Ok((below, names))
+                    }
+                }
+            });
+            let mut lists = lists.buffer_unordered(limits::FIND_REQUESTS);
+            while let Some((below, names)) = lists.try_next().await? {
+                for name in names {
+                    let path = format!("{below}{name}");
+                    if path.ends_with('/') { folders.push(path) } else { paths.push(path) }
+                }
+                if paths.len() > limits::FIND_NAMES {
+                    return Err(search.refuse(&self.store, "it has more than 10000 values; narrow it with path"));
+                }
+            }
+        }
+        Ok(paths)
+    }
+
+    /// The address of a value, or of a folder. `part` is what the versioned engine has between mount and path.
+    fn url(&self, at: &Location, part: &str) -> Url {
+        let part = Some(part).filter(|_| self.version == VaultVersion::V2);
+        self.address(at.mount.split('/').chain(part).chain(at.path.split('/')))
+    }
+
+    fn address<'p>(&self, parts: impl Iterator<Item = &'p str>) -> Url {
+        let mut url = self.server.clone();
+        // The scheme was looked at: such an address has a path.
+        if let Ok(mut path) = url.path_segments_mut() {
+            // What is special in an address is encoded, not obeyed.
+            path.pop_if_empty().push("v1").extend(parts);
+        }
+        url
+    }
+
+    /// Reads an address; the body of an answer that is a success.
+    async fn get(&self, call: &'static str, key: &str, url: Url) -> Result<Plaintext, StoreError> {
+        let answer = exchange::call(&self.http, Request::new(Method::GET, url), self.bounds).await;
+        let result = self.body(key, answer);
         // A value that does not exist is an answer, not a failed call.
         (self.on_call)(PROVIDER, call, result.as_ref().err().is_none_or(StoreError::is_missing));
         result
     }
 
-    async fn exchange(&self, key: &str, request: impl Endpoint) -> Result<Plaintext, StoreError> {
+    fn body(&self, key: &str, answer: Result<exchange::Answer, Fault>) -> Result<Plaintext, StoreError> {
         let (store, key) = (self.store.to_string(), key.to_owned());
-        let Ok(result) = request.with_middleware(&self.middleware).exec(&self.transport).await else {
-            return Err(StoreError::Invalid { store, key, detail: "no request can be made for this key" });
-        };
-        let mut response = result.response;
-        let status = response.status().as_u16();
-        let body = Plaintext::new(std::mem::take(response.body_mut()));
-        match response.extensions().get::<Failure>() {
-            Some(Failure::Timeout) => return Err(StoreError::Timeout { store, key, limit: self.timeout }),
-            Some(Failure::Connection) => {
-                return Err(StoreError::Unavailable { store, key, code: "no connection".into() });
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(Fault::Timeout) => return Err(StoreError::Timeout { store, key, limit: self.bounds.limit }),
+            Err(Fault::Unavailable(code)) => {
+                return Err(StoreError::Unavailable { store, key, code: code.into() });
             }
-            Some(Failure::Interrupted) => {
-                return Err(StoreError::Unavailable { store, key, code: "the answer broke off".into() });
-            }
-            Some(Failure::TooLarge) => {
+            Err(Fault::TooLarge) => {
                 return Err(StoreError::Invalid { store, key, detail: "it is larger than 4 MiB" });
             }
-            None => {}
-        }
-        let code = status.to_string();
-        Err(match status {
-            200..=299 => return Ok(body),
-            404 if vault::says_missing(body.expose()) => StoreError::NotFound { store, key },
-            401 | 403 => StoreError::Denied { store, key, code },
-            429 => StoreError::Throttled { store, key, code, after: retry_after(response.headers()) },
-            // 412: a standby that has not caught up. 472, 473: a replica that cannot answer.
-            412 | 472 | 473 | 500..=599 => StoreError::Unavailable { store, key, code },
-            _ => StoreError::Refused { store, key, code },
+        };
+        let status = answer.status.as_u16();
+        Err(match answer.refusal(None) {
+            _ if answer.status.is_success() => return Ok(answer.body),
+            _ if status == 404 && vault::says_missing(answer.body.expose()) => StoreError::NotFound { store, key },
+            // A standby that has not caught up, and replicas that cannot answer.
+            _ if matches!(status, 412 | 472 | 473) => StoreError::Unavailable { store, key, code: status.to_string() },
+            Refusal::Denied { code } => StoreError::Denied { store, key, code },
+            Refusal::Throttled { code, after } => StoreError::Throttled { store, key, code, after },
+            Refusal::Unavailable { code } => StoreError::Unavailable { store, key, code },
+            Refusal::Redirected { to } => StoreError::Refused { store, key, code: format!("{status} to {to}") },
+            Refusal::NotFound { code } | Refusal::Other { code } => StoreError::Refused { store, key, code },
         })
     }
+}
+
+/// What every call carries.
+fn headers(config: &VaultConfig) -> Result<HeaderMap, StoreError> {
+    let refuse = |detail: &str| StoreError::Config { store: config.store.to_string(), detail: detail.into() };
+    let mut headers = HeaderMap::new();
+    // Agents and proxies of Vault refuse what does not say that it is meant for them.
+    headers.insert("X-Vault-Request", HeaderValue::from_static("true"));
+    for (name, value) in &config.headers {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name.as_str()), HeaderValue::from_str(value)) else {
+            return Err(refuse("headers holds a name or a value that no header can"));
+        };
+        headers.insert(name, value);
+    }
+    let value = |text: &str| {
+        HeaderValue::from_str(text).map_err(|_| refuse("token or namespace holds characters that no header can"))
+    };
+    if let Some(token) = &config.token {
+        // A file with a token usually ends in a line break.
+        let token = token.expose_str().map(str::trim).ok_or_else(|| refuse("the token is not text"))?;
+        let mut token = value(token)?;
+        token.set_sensitive(true);
+        headers.insert("X-Vault-Token", token);
+    }
+    if let Some(namespace) = config.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+        headers.insert("X-Vault-Namespace", value(namespace)?);
+    }
+    Ok(headers)
 }
 
 #[async_trait]
@@ -206,16 +320,13 @@ impl Store for VaultStore {
             Want::Value(key) => {
                 self.value(key).await.map(|value| Fetched::Value(std::sync::Arc::new(value), Dialect::Vault))
             }
-            Want::Matches(_) => {
-                let what = "dataFrom.find with provider vault".into();
-                Err(StoreError::Unsupported { store: self.store.to_string(), what })
-            }
+            Want::Matches(search) => super::in_time(&self.store, search, self.find(search)).await,
         }
     }
 
     async fn validate(&self) -> Result<Validity, StoreError> {
-        let request = token::requests::LookupTokenSelfRequest {};
-        self.send("LookupSelf", "auth/token/lookup-self", request).await.map(|_| Validity::Valid)
+        let url = self.address(["auth", "token", "lookup-self"].into_iter());
+        self.get("LookupSelf", "auth/token/lookup-self", url).await.map(|_| Validity::Valid)
     }
 }
 
@@ -225,77 +336,4 @@ fn same_scheme() -> redirect::Policy {
         let same = attempt.previous().last().is_some_and(|from| from.scheme() == attempt.url().scheme());
         if attempt.previous().len() > 3 || !same { attempt.stop() } else { attempt.follow() }
     })
-}
-
-/// `Retry-After` in seconds, at most five minutes: the longest wait between two tries anyway.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse::<u64>().ok()?;
-    Some(Duration::from_secs(seconds.clamp(1, 300)))
-}
-
-/// Why there is no answer; carried in the extensions of an empty one.
-#[derive(Clone, Copy)]
-enum Failure {
-    Timeout,
-    Connection,
-    Interrupted,
-    TooLarge,
-}
-
-impl Failure {
-    fn of(error: &reqwest::Error) -> Self {
-        if error.is_timeout() {
-            Self::Timeout
-        } else if error.is_connect() || error.is_request() {
-            Self::Connection
-        } else {
-            Self::Interrupted
-        }
-    }
-}
-
-struct Transport {
-    http: reqwest::Client,
-    base: String,
-}
-
-impl Transport {
-    async fn exchange(&self, request: reqwest::Request) -> Result<http::Response<Vec<u8>>, Failure> {
-        let mut answer = self.http.execute(request).await.map_err(|e| Failure::of(&e))?;
-        let mut response = http::Response::new(vec![]);
-        *response.status_mut() = answer.status();
-        *response.headers_mut() = answer.headers().clone();
-        if answer.content_length().is_some_and(|length| length > limits::STORE_BODY_BYTES as u64) {
-            return Err(Failure::TooLarge);
-        }
-        while let Some(chunk) = answer.chunk().await.map_err(|e| Failure::of(&e))? {
-            if response.body().len() + chunk.len() > limits::STORE_BODY_BYTES {
-                return Err(Failure::TooLarge);
-            }
-            response.body_mut().extend_from_slice(&chunk);
-        }
-        Ok(response)
-    }
-}
-
-#[async_trait]
-impl RestClient for Transport {
-    fn base(&self) -> &str {
-        &self.base
-    }
-
-    async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, ClientError> {
-        let request =
-            reqwest::Request::try_from(request).map_err(|source| ClientError::ReqwestBuildError { source })?;
-        Ok(self.exchange(request).await.unwrap_or_else(|failure| {
-            let mut response = http::Response::new(vec![]);
-            response.extensions_mut().insert(failure);
-            response
-        }))
-    }
-
-    /// Unlike rustify's own, an answer that is not a success is an answer, and is not logged as an error.
-    async fn execute(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, ClientError> {
-        self.send(request).await
-    }
 }

@@ -1,7 +1,5 @@
 //! The fake store: values written in the store itself. A function, so that it works without a cluster too.
 
-use regex::Regex;
-
 use super::error::StoreError;
 use super::{Answer, Dialect, Fetched, RemoteKey, Search, StoreId, Want};
 use crate::pure::crd::secret_store::FakeProvider;
@@ -28,27 +26,18 @@ pub fn fetch(provider: &FakeProvider, store: &StoreId, key: &RemoteKey) -> Resul
         .ok_or_else(|| StoreError::NotFound { store: store.to_string(), key: key.key.clone() })
 }
 
-/// All values whose key matches.
+/// All values whose key matches, each in its greatest version. The path is not looked at.
 pub fn find(provider: &FakeProvider, store: &StoreId, search: &Search) -> Result<SecretData, StoreError> {
-    if !search.tags.is_empty() {
+    let Some(names) = search.names(store)? else {
         return Err(StoreError::Unsupported {
             store: store.to_string(),
-            what: "find by tags with provider fake".into(),
+            what: "dataFrom.find without a name with provider fake".into(),
         });
-    }
-    let name = match &search.name {
-        Some(pattern) => Some(Regex::new(pattern).map_err(|_| StoreError::Config {
-            store: store.to_string(),
-            detail: "find.name.regexp is not a regular expression".into(),
-        })?),
-        None => None,
     };
-    let hit = |key: &str| {
-        name.as_ref().is_none_or(|name| name.is_match(key))
-            && search.path.as_deref().is_none_or(|path| key.starts_with(path))
-    };
-    let hits = provider.data.iter().filter(|entry| hit(&entry.key));
-    Ok(hits.map(|entry| (entry.key.clone(), Plaintext::from(entry.value.0.clone()))).collect())
+    let mut hits: Vec<_> = provider.data.iter().filter(|entry| names.is_match(&entry.key)).collect();
+    // Of entries that are equal the last counts, as when one is read.
+    hits.sort_by_key(|entry| entry.version.as_deref().unwrap_or_default());
+    Ok(hits.into_iter().map(|entry| (entry.key.clone(), Plaintext::from(entry.value.0.clone()))).collect())
 }
 
 #[cfg(test)]
@@ -89,13 +78,19 @@ mod tests {
         for (name, path, want) in [
             (Some("a"), None, vec!["/app/a", "/app/b"]),
             (Some("^/app/a$"), None, vec!["/app/a"]),
-            (None, Some("/other"), vec!["/other/c"]),
+            (Some("c"), Some("/app"), vec!["/other/c"]),
             (Some("nothing"), None, vec![]),
         ] {
             let search = Search { path: path.map(str::to_owned), name: name.map(str::to_owned), tags: vec![] };
             let found = find(&provider(), &store(), &search).expect("found");
             assert_eq!(found.names().collect::<Vec<_>>(), want, "{search:?}");
         }
+        let search = Search { path: None, name: Some("/app/".into()), tags: vec![] };
+        let found = find(&provider(), &store(), &search).expect("found");
+        let values: Vec<_> = found.iter().map(|(_, value)| value.expose_str().unwrap_or_default()).collect();
+        assert_eq!(values, ["2", "5"], "the greatest version of each, and of equal ones the last");
+        let search = Search { path: Some("/app".into()), name: None, tags: vec![] };
+        assert!(matches!(find(&provider(), &store(), &search), Err(StoreError::Unsupported { .. })));
         let search = Search { path: None, name: Some("(".into()), tags: vec![] };
         assert!(matches!(find(&provider(), &store(), &search), Err(StoreError::Config { .. })));
     }

@@ -7,6 +7,7 @@
 pub mod decide;
 mod error;
 pub mod fake;
+pub mod find;
 mod gjson;
 pub mod gohash;
 mod json;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 
 pub use error::{ExternalError, StoreError};
+pub use find::Search;
 pub use render::{Rendered, render};
 pub use spec::validate;
 
@@ -61,17 +63,6 @@ pub struct RemoteKey {
     pub version: Option<String>,
     /// The metadata of the value in place of the value.
     pub metadata: bool,
-}
-
-/// Which values of a store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Search {
-    /// Where the search begins.
-    pub path: Option<String>,
-    /// Regular expression that matches anywhere in the name.
-    pub name: Option<String>,
-    /// Tags that must be there with these values.
-    pub tags: Vec<(String, String)>,
 }
 
 /// What is asked of a store.

@@ -141,6 +141,47 @@ pub fn interval(spec: &StoreSpec) -> Result<Duration, &'static str> {
     }
 }
 
+/// How calls to a provider are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeats {
+    /// Tries after the first; `None` leaves it to the provider's own default with settings.
+    pub retries: Option<u32>,
+    /// Wait between two tries.
+    pub wait: Option<Duration>,
+}
+
+/// Most repeats of one call, whatever a store says: what goes on for longer is the queue's affair.
+const MOST_REPEATS: u32 = 10;
+/// Longest wait between two repeats.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+impl Repeats {
+    /// Longest time for one call that takes `usual` without repeats: that and the waits, but no more than a minute.
+    pub fn limit(&self, usual: Duration) -> Duration {
+        let waits = self.wait.unwrap_or_default().saturating_mul(self.retries.unwrap_or_default());
+        (usual + waits).min(usual.max(Duration::from_secs(60)))
+    }
+}
+
+/// `retrySettings` of a store, if it has them.
+pub fn repeats(spec: &StoreSpec) -> Result<Option<Repeats>, &'static str> {
+    let Some(settings) = &spec.retry_settings else { return Ok(None) };
+    let retries = match settings.max_retries.map(u32::try_from) {
+        None => None,
+        Some(Ok(retries)) => Some(retries.min(MOST_REPEATS)),
+        Some(Err(_)) => return Err("spec.retrySettings.maxRetries is negative"),
+    };
+    let wait = match settings.retry_interval.as_deref().map(go_duration) {
+        None => None,
+        Some(Some(nanos)) => {
+            let nanos = u64::try_from(nanos).map_err(|_| "spec.retrySettings.retryInterval is negative")?;
+            Some(Duration::from_nanos(nanos).min(LONGEST_WAIT))
+        }
+        Some(None) => return Err("spec.retrySettings.retryInterval is not a duration such as 10s"),
+    };
+    Ok(Some(Repeats { retries, wait }))
+}
+
 /// What validation of a store found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Validation {
@@ -243,6 +284,25 @@ mod tests {
         assert_eq!(namespace(resolve(&cluster, "team", &selector(Some("vault")), "token")).as_deref(), Some("vault"));
         assert_eq!(namespace(resolve(&cluster, "team", &selector(None), "token")).as_deref(), Some("team"));
         assert_eq!(namespace(resolve(&own, "team", &selector(None), "")), None);
+    }
+
+    #[test]
+    fn repeats_are_bounded() {
+        let of = |settings: serde_json::Value| {
+            let spec = serde_json::json!({"provider": {}, "retrySettings": settings});
+            repeats(&serde_json::from_value(spec).expect("a spec"))
+        };
+        let some = |retries, wait| Ok(Some(Repeats { retries, wait }));
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(repeats(&StoreSpec::default()), Ok(None));
+        assert_eq!(of(serde_json::json!({})), some(None, None));
+        assert_eq!(of(serde_json::json!({"maxRetries": 3, "retryInterval": "10s"})), some(Some(3), seconds(10)));
+        assert_eq!(of(serde_json::json!({"maxRetries": 99, "retryInterval": "1h"})), some(Some(10), seconds(30)));
+        for bad in [serde_json::json!({"maxRetries": -1}), serde_json::json!({"retryInterval": "soon"})] {
+            assert!(of(bad.clone()).is_err(), "{bad}");
+        }
+        let limit = |retries, wait| Repeats { retries, wait }.limit(Duration::from_secs(15)).as_secs();
+        assert_eq!([limit(None, None), limit(Some(2), seconds(10)), limit(Some(9), seconds(30))], [15, 35, 60]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a key and an answer of Vault's KV engine mean.
 
+use std::collections::BTreeMap;
+
 use zeroize::Zeroizing;
 
 use super::json::{self, Kind, Node};
@@ -13,6 +15,14 @@ pub struct Location {
     pub mount: String,
     /// Path, without `data/`.
     pub path: String,
+}
+
+impl Location {
+    /// The place `path` below this one.
+    pub fn below(&self, path: &str) -> Self {
+        let path = if self.path.is_empty() { path.to_owned() } else { format!("{}/{path}", self.path) };
+        Self { mount: self.mount.clone(), path }
+    }
 }
 
 /// Where a key is: below `spec.provider.vault.path` when that is set (a key may repeat it, and `data/` after it), else
@@ -41,6 +51,36 @@ pub fn locate(mount: Option<&str>, version: VaultVersion, key: &str) -> Option<L
     };
     let leaves = |text: &str| text.split('/').any(|part| part == "." || part == "..");
     (!mount.is_empty() && !path.is_empty() && !leaves(&mount) && !leaves(&path)).then_some(Location { mount, path })
+}
+
+/// Where the names are of a search that begins at `path`, which like a key may begin with the mount. The path of the folder
+/// is empty for the whole mount. `None` as for [`locate`].
+pub fn folder(mount: Option<&str>, version: VaultVersion, path: Option<&str>) -> Option<Location> {
+    // A folder is where the parts of a key are, the last one left out.
+    let inside = match path.unwrap_or_default().trim_end_matches('/') {
+        "" => "-".to_owned(),
+        path => format!("{path}/-"),
+    };
+    let at = locate(mount, version, &inside)?;
+    let path = at.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    Some(Location { mount: at.mount, path: path.to_owned() })
+}
+
+/// The names in an answer to LIST; those of folders end in `/`. `None` when it is no such answer, or a name would leave its
+/// folder.
+pub fn names(body: &[u8]) -> Option<Vec<String>> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let Some(keys) = answer.get("data")?.get("keys") else { return Some(vec![]) };
+    let keys: Vec<String> = serde_json::from_value(keys.clone()).ok()?;
+    let inside = |name: &String| !matches!(name.trim_end_matches('/'), "" | "." | "..");
+    keys.iter().all(inside).then_some(keys)
+}
+
+/// The tags of a value, out of an answer with its metadata: the custom fields.
+pub fn tags(body: &[u8]) -> Option<BTreeMap<String, String>> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let custom = answer.get("data")?.get("custom_metadata").filter(|custom| !custom.is_null());
+    custom.map_or(Some(BTreeMap::new()), |custom| serde_json::from_value(custom.clone()).ok())
 }
 
 /// What stands in an answer with status 200.
@@ -120,6 +160,46 @@ mod tests {
             let got = got.as_ref().map(|l| (l.mount.as_str(), l.path.as_str()));
             assert_eq!(got, want, "{mount:?} {version:?} {key}");
         }
+    }
+
+    #[test]
+    fn a_search_begins_at_a_folder() {
+        use VaultVersion::{V1, V2};
+        for (mount, version, path, want) in [
+            (Some("secret"), V2, None, Some(("secret", ""))),
+            (Some("secret"), V2, Some(""), Some(("secret", ""))),
+            (Some("secret"), V2, Some("app"), Some(("secret", "app"))),
+            (Some("secret"), V2, Some("app/db/"), Some(("secret", "app/db"))),
+            (Some("secret"), V2, Some("secret"), Some(("secret", ""))),
+            (Some("secret"), V2, Some("secret/data/app"), Some(("secret", "app"))),
+            (Some("secret"), V1, Some("app"), Some(("secret", "app"))),
+            (None, V2, Some("secret"), Some(("secret", ""))),
+            (None, V2, Some("secret/data/app"), Some(("secret", "app"))),
+            (None, V2, Some("team/kv/data"), Some(("team/kv", ""))),
+            (None, V2, None, None),
+            (Some("secret"), V2, Some("../sys"), None),
+        ] {
+            let got = folder(mount, version, path);
+            let got = got.as_ref().map(|l| (l.mount.as_str(), l.path.as_str()));
+            assert_eq!(got, want, "{mount:?} {version:?} {path:?}");
+        }
+    }
+
+    #[test]
+    fn lists_and_tags_are_read() {
+        let keys = names(br#"{"data":{"keys":["a","b/"]}}"#);
+        assert_eq!(keys.as_deref(), Some(["a".to_owned(), "b/".to_owned()].as_slice()));
+        assert_eq!(names(br#"{"data":{}}"#), Some(vec![]));
+        for odd in
+            [&br#"{"data":{"keys":["../"]}}"#[..], br#"{"data":{"keys":["/"]}}"#, br#"{"data":{"keys":[1]}}"#, b"x"]
+        {
+            assert_eq!(names(odd), None);
+        }
+        let of = |body: &[u8]| tags(body).map(|tags| tags.into_iter().collect::<Vec<_>>());
+        let owner = ("owner".to_owned(), "me".to_owned());
+        assert_eq!(of(br#"{"data":{"current_version":2,"custom_metadata":{"owner":"me"}}}"#), Some(vec![owner]));
+        assert_eq!(of(br#"{"data":{"custom_metadata":null}}"#), Some(vec![]));
+        assert_eq!(of(b"<html>"), None);
     }
 
     #[test]
