@@ -323,6 +323,24 @@ async fn after_the_loss_of_a_cluster_everything_opens_and_no_key_is_made() {
         &["verify-backup", &file, "-i", &identity],
         &["sealing key key-later of the cluster is not in the backup"],
     );
+    // A recipient of a plugin stands beside the others, and its identity proves the backup as theirs do.
+    let mut list = process::command(tools::path("age-plugin-rig"));
+    list.arg("--keys");
+    let listed = run_ok(list, b"");
+    let [by_plugin, plugin_identity] = [0, 1].map(|at| listed.lines().nth(at).expect("a key").to_owned());
+    let with_plugin = |arguments: &[&str]| {
+        let folder = tools::path("age-plugin-rig").parent().expect("a folder").display().to_string();
+        let mut command = keys(&lost, arguments);
+        command.env("PATH", format!("{folder}:{}", std::env::var("PATH").unwrap_or_default()));
+        command
+    };
+    let shared = dir.join("shared.age").display().to_string();
+    let plugin_identity = scratch::file("plugin.agekey", plugin_identity).display().to_string();
+    run_ok(with_plugin(&["backup", "-r", &recipient, "-r", &by_plugin, "-o", &shared]), b"");
+    for identity in [&plugin_identity, &identity] {
+        let proven = run_ok(with_plugin(&["verify-backup", &shared, "-i", identity]), b"");
+        assert!(proven.contains("shared.age"), "{proven}");
+    }
     drop(lost);
 
     let plane = ControlPlane::start(Options::default()).await;
