@@ -8,14 +8,16 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use crate::adapters::asking::Terminal;
+use crate::adapters::kms::Gpg;
 use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
 use crate::pure::error::Explain as _;
 use crate::pure::format::Format;
-use crate::pure::keys::Identities;
 use crate::pure::keys::age::Outside;
+use crate::pure::keys::{Identities, KeyError, KeyKind, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::limits;
 use crate::pure::sealed::backup;
 use crate::pure::sealed::{SealingKey, SealingKeys};
+use crate::pure::secret::Plaintext;
 
 /// Where a key directory is looked for, beside each path and upward.
 const KEY_DIRECTORY: &str = ".latchwork/keys";
@@ -42,6 +44,38 @@ pub struct KeysAtHand {
     pub identities: Identities,
     /// For SealedSecrets.
     pub sealing: SealingKeys,
+}
+
+/// The keys at hand, and behind them the user's own `gpg`: its keyring is as much at hand as a file, but only that
+/// program can use it. It is run when a PGP key of a file is met that no key at hand opens, and not before.
+pub struct WithGpg {
+    at_hand: Identities,
+    gpg: Gpg,
+}
+
+impl WithGpg {
+    /// Runs nothing yet.
+    pub fn new(at_hand: Identities) -> Self {
+        Self { at_hand, gpg: Gpg::new(std::env::var_os("SOPS_GPG_EXEC")) }
+    }
+}
+
+impl LocalKeys for WithGpg {
+    fn unwrap(&self, key: &WrappedKey) -> Option<Unwrapped> {
+        let own = match LocalKeys::unwrap(&self.at_hand, key) {
+            Some(Err(error)) if key.key.kind() == KeyKind::Pgp => error,
+            other => return other,
+        };
+        Some(match self.gpg.unwrap(key) {
+            Some(Err(error)) => Err(KeyError::Local { message: format!("{own}; {error}") }),
+            Some(Ok(opened)) => Ok(opened),
+            None => Err(own),
+        })
+    }
+
+    fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped> {
+        LocalKeys::wrap(&self.at_hand, key, secret)
+    }
 }
 
 impl KeysAtHand {

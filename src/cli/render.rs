@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::complain;
 use super::key_services::ServiceArgs;
-use super::keys_at_hand::{KeyArgs, KeysAtHand};
+use super::keys_at_hand::{KeyArgs, KeysAtHand, WithGpg};
 use super::providers::Providers;
 use crate::adapters::kms::DataKeys;
 use crate::adapters::{files, parallel};
@@ -42,6 +42,8 @@ enum Output {
 /// verified; SealedSecrets become Secrets; ExternalSecrets become Secrets with the SecretStores of the same tree
 /// (provider fake, and vault at VAULT_ADDR with VAULT_TOKEN); everything else passes through byte for byte, and so does
 /// a document with the annotation kustomize.toolkit.fluxcd.io/decrypt: disabled.
+///
+/// A PGP key of a file that no key at hand opens is asked of your gpg, or of the program that SOPS_GPG_EXEC names.
 ///
 /// A document that fails is left out and gives one line on standard error; the exit status is then 1.
 #[derive(Args)]
@@ -79,7 +81,7 @@ pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
     let allowed = allowed.map_err(|what| anyhow::anyhow!("--kms-allow: {what}"))?;
     // No order: the keys at hand come first.
     let sops = DataKeys::new(
-        at_hand.identities,
+        WithGpg::new(at_hand.identities),
         DecryptionOrder::default(),
         None,
         args.services.connect_allowed(allowed, "--kms-allow"),

@@ -317,6 +317,31 @@ fn what_sops_sealed_for_pgp_opens_in_process_with_any_of_its_keys() {
 }
 
 #[test]
+fn render_asks_the_keyring_of_the_user_where_no_key_at_hand_opens() {
+    let Home { rsa, curve, .. } = home();
+    let file = scratch::file("a.yaml", MANIFEST);
+    ok(theirs(&["encrypt", "-i", "--encrypted-regex", "^stringData$", "--pgp", rsa, &text(&file)]));
+    let render = || {
+        let mut command = process::latchwork();
+        command.args(["render", "--keys", &text(&scratch::dir("no-keys")), &text(&file)]);
+        command.env("HOME", scratch::dir("home")).env_remove("SOPS_AGE_KEY_FILE").env_remove("SOPS_AGE_KEY");
+        command
+    };
+    assert!(ok(render()).contains("password: hunter2"));
+    // Another key at hand is no obstacle.
+    let mut command = render();
+    command.arg("--identity").arg(tools::repository().join(KEY_FILES[1]));
+    assert!(ok(command).contains("password: hunter2"));
+    // Without the keyring both are named: the key that is missing here, and what gpg said.
+    let mut command = render();
+    command.env("GNUPGHOME", scratch::dir("empty"));
+    let refused = run(command, b"");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stderr.contains(rsa.as_str()) && !refused.stderr.contains(curve.as_str()), "{}", refused.stderr);
+    assert!(refused.stderr.to_lowercase().contains("gpg") && !refused.stdout.contains("hunter2"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_pgp_key_that_cannot_be_used_is_named_at_once() {
     let file = scratch::file("a.yaml", MANIFEST);
     let keys = tools::repository().join("tests/vectors/pgp/keys");
