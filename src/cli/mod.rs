@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Args as _, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::adapters::process;
 
@@ -101,13 +101,16 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     // Two TLS users in the graph take whichever provider is installed: name ours before anything connects. An error
     // means that one is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let (command, arguments) = grammar(arguments);
+    let Line { command, arguments, usage_status } = match Line::of(arguments) {
+        Ok(line) => line,
+        Err(status) => return status,
+    };
     let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+            return ExitCode::from(if error.use_stderr() { usage_status } else { 0 });
         }
     };
     let result = match cli.verb {
@@ -133,29 +136,47 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     })
 }
 
-/// Verbs that stand for a program of Go's with a variable for each flag.
-const GOS: [&str; 2] = ["kubeseal", "sealed-secrets-controller"];
+/// The flags of a verb, on the command that stands for it.
+type Flags = fn(Command) -> Command;
 
-/// The command line's grammar, and the arguments for it.
-fn grammar(arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
-    let (command, arguments) = with_personality(arguments);
-    let verb = arguments.get(usize::from(!command.is_no_binary_name_set()));
-    match GOS.iter().find(|name| verb.is_some_and(|verb| verb == **name)) {
-        Some(name) => (command.mut_subcommand(name, |verb| go_flags::forgive(verb, &mut complain)), arguments),
-        None => (command, arguments),
-    }
+/// Verbs that stand for a program of Go's with a variable for each flag.
+const GOS: [(&str, Flags); 2] = [
+    ("kubeseal", kubeseal::KubesealArgs::augment_args),
+    ("sealed-secrets-controller", sealed_secrets_controller::ControllerArgs::augment_args),
+];
+
+/// A command line that clap can read.
+struct Line {
+    command: Command,
+    arguments: Vec<OsString>,
+    /// Exit status when clap cannot.
+    usage_status: u8,
 }
 
-/// The name of a program that is a verb stands for the verb, in usage lines too.
-fn with_personality(mut arguments: Vec<OsString>) -> (Command, Vec<OsString>) {
-    let name = arguments.first().map(|name| Path::new(name).file_stem().unwrap_or_default().to_string_lossy());
-    let verb = name.and_then(|name| personality(&name));
-    match (verb, arguments.first_mut()) {
-        (Some(verb), Some(first)) => {
+impl Line {
+    /// The name of a program that is a verb stands for the verb, in usage lines too. A verb that stands for a program of
+    /// Go's is read the way that program reads.
+    fn of(mut arguments: Vec<OsString>) -> Result<Self, ExitCode> {
+        let name = arguments.first().map(|name| Path::new(name).file_stem().unwrap_or_default().to_string_lossy());
+        let personality = name.and_then(|name| personality(&name));
+        let mut command = Cli::command();
+        if let (Some(verb), Some(first)) = (personality, arguments.first_mut()) {
             *first = verb.into();
-            (Cli::command().no_binary_name(true), arguments)
+            command = command.no_binary_name(true);
         }
-        _ => (Cli::command(), arguments),
+        let at = usize::from(personality.is_none());
+        let Some(verb) = arguments.get(at) else { return Ok(Self { command, arguments, usage_status: 2 }) };
+        if verb == "sops" {
+            let words = arguments.split_off(at + 1);
+            arguments.extend(sops::words_of(words)?);
+            return Ok(Self { command, arguments, usage_status: 1 });
+        }
+        if let Some((name, flags)) = GOS.iter().find(|(name, _)| verb == *name) {
+            // In place of the definition that clap would put off until it comes to the verb.
+            let verb = |verb| go_flags::forgive(flags(verb), &mut complain).defer(|verb| verb);
+            command = command.mut_subcommand(name, verb);
+        }
+        Ok(Self { command, arguments, usage_status: 2 })
     }
 }
 

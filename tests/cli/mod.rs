@@ -12,6 +12,7 @@ mod rekey;
 mod render;
 mod sealed_flags;
 mod sops;
+mod sops_lines;
 mod sops_matrix;
 mod sops_values;
 mod template;

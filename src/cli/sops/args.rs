@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
 
 use super::failure::{Failure, code};
@@ -28,7 +29,8 @@ pub struct SopsArgs {
 #[derive(Args, Clone, Default)]
 pub struct Global {
     /// Use this .sops.yaml instead of searching one upwards from the working directory
-    #[arg(long, global = true, env = "SOPS_CONFIG", value_name = "FILE")]
+    #[arg(long, global = true, env = "SOPS_CONFIG", value_name = "FILE", hide_env = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub config: Option<PathBuf>,
     /// Indentation of files that are printed anew
     #[arg(long, global = true, value_name = "N")]
@@ -346,7 +348,7 @@ pub struct PublishArgs {
     #[arg(long)]
     pub recursive: bool,
     /// The file or folder
-    pub file: Option<PathBuf>,
+    pub file: PathBuf,
 }
 
 #[derive(Args)]
@@ -564,9 +566,24 @@ pub struct OldStyle {
     pub file: Option<PathBuf>,
 }
 
+impl KeyChanges {
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        [&self.add_age, &self.add_pgp, &self.add_kms, &self.add_gcp_kms, &self.add_hckms, &self.add_azure_kv]
+            .into_iter()
+            .chain([&self.rm_age, &self.rm_pgp, &self.rm_kms, &self.rm_gcp_kms, &self.rm_hckms, &self.rm_azure_kv])
+            .chain([&self.add_hc_vault_transit, &self.rm_hc_vault_transit])
+            .any(|list| list.as_deref().is_some_and(|list| !list.is_empty()))
+    }
+}
+
 impl Target {
-    /// One place only.
-    pub fn check(&self) -> Result<(), Failure> {
+    /// One place only, and one that there is.
+    pub fn check(&self, is_stdin: bool) -> Result<(), Failure> {
+        if self.in_place && is_stdin {
+            let what = "Error: cannot use --in-place when reading from stdin";
+            return Err(Failure::new(code::CONFLICTING_FLAGS, what));
+        }
         if self.in_place && self.output.is_some() {
             let what = "Error: cannot operate on both --output and --in-place";
             return Err(Failure::new(code::CONFLICTING_FLAGS, what));
@@ -599,6 +616,11 @@ impl OldStyle {
             selector: self.selector.clone(),
             file,
         })
+    }
+
+    /// Whether a flag adds or removes keys.
+    pub fn changes_keys(&self) -> bool {
+        self.changes.any()
     }
 
     pub fn as_rotate(&self, file: PathBuf) -> Verb {

@@ -1,58 +1,74 @@
 //! `set`, `unset`, `rotate` and `updatekeys`: changes of encrypted files that leave the rest of the file alone.
 
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Outcome;
 use super::args::{RotateArgs, SetArgs, Types, UnsetArgs, UpdatekeysArgs};
-use super::crypt::text_node;
 use super::failure::{Failure, code};
 use super::keys::Run;
 use super::{files, keys};
 use crate::adapters::atomic::Replacements;
 use crate::adapters::parallel;
 use crate::pure::format::place::{self, PathError, Step};
-use crate::pure::format::{self, Format};
+use crate::pure::format::{self, Format, Item, Value};
 use crate::pure::keys::{KeyKind, KeyRef};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::rules::Config;
 use crate::pure::sops::{self, Document, KeyChange, SopsError, key_change};
 
-fn path_of(index: &str) -> Result<Vec<Step>, Failure> {
+fn path_of(index: &str, verb: &str) -> Result<Vec<Step>, Failure> {
     place::parse_path(index)
         .filter(|steps| !steps.is_empty())
-        .ok_or_else(|| Failure::new(code::INVALID_SET_FORMAT, "Invalid set index format"))
+        .ok_or_else(|| Failure::new(code::INVALID_SET_FORMAT, format!("Invalid {verb} index format")))
 }
 
 /// `sops set`.
 pub fn set(args: &SetArgs, run: &Run<'_>) -> Outcome {
-    let path = path_of(&args.index)?;
+    files::layout(run.global)?;
+    let path = path_of(&args.index, "set")?;
     let text = value_text(args)?;
-    let invalid = |_| Failure::new(code::INVALID_SET_FORMAT, "Value for --set is not valid JSON");
-    let json: serde_json::Value = serde_json::from_str(text.expose_str().unwrap_or_default()).map_err(invalid)?;
+    let invalid = |what: &str| Failure::new(code::INVALID_SET_FORMAT, what);
+    let json: serde_json::Value = serde_json::from_str(text.expose_str().unwrap_or_default())
+        .map_err(|_| invalid("Value for --set is not valid JSON"))?;
+    // Of two values under one name the reader above keeps the last.
+    let tree = format::parse(text.expose(), Format::Json);
+    if tree.is_ok_and(|tree| tree.branches.iter().any(|branch| has_a_name_twice(&branch.items))) {
+        return Err(invalid("Invalid --set value format: a name occurs twice"));
+    }
     change(run, &args.file, &types(&args.input_type, &args.output_type), args.idempotent, args.ignore_mac, |tree| {
-        let flat = matches!(tree.format, Format::Dotenv | Format::Ini | Format::Binary);
-        let node = match &json {
-            // Text is all that these formats have.
-            serde_json::Value::Number(number) if flat => text_node(&number.to_string()),
-            serde_json::Value::Bool(flag) if flat => text_node(&flag.to_string()),
-            json => place::from_json(json),
-        };
+        let node = place::fitted(place::from_json(&json), tree.format);
         place::set(tree, &path, node).map(Some).map_err(|error| Failure::of_path(&args.index, error))
     })
 }
 
+fn has_a_name_twice(items: &[Item]) -> bool {
+    let mut names = HashSet::new();
+    items.iter().any(|item| {
+        let (is_new, value) = match item {
+            Item::Entry(entry) => (names.insert(&entry.key), &entry.value.value),
+            Item::Element(element) => (true, &element.value.value),
+            Item::Comment(_) => return false,
+        };
+        !is_new || matches!(value, Value::Map(items) | Value::List(items) if has_a_name_twice(items))
+    })
+}
+
 fn value_text(args: &SetArgs) -> Result<Plaintext, Failure> {
-    let read = |error: std::io::Error| Failure::new(code::COULD_NOT_READ_INPUT, format!("the value: {error}"));
+    let read = |error: std::io::Error| Failure::new(code::GENERIC, format!("the value: {error}"));
+    let count = |what: &str| Failure::new(code::NO_FILE, format!("Error: no file specified, or {what}"));
     if args.value_stdin {
+        if args.value.is_some() {
+            return Err(count("a value given besides --value-stdin"));
+        }
         let mut text = Vec::new();
         std::io::stdin().lock().read_to_end(&mut text).map_err(read)?;
         return Ok(Plaintext::new(text));
     }
-    let missing = || Failure::new(code::INVALID_SET_FORMAT, "no value given: name it, or use --value-stdin");
-    let value = args.value.as_ref().ok_or_else(missing)?;
+    let value = args.value.as_ref().ok_or_else(|| count("index and value are missing"))?;
     if args.value_file {
         return std::fs::read(value).map(Plaintext::new).map_err(read);
     }
@@ -61,11 +77,12 @@ fn value_text(args: &SetArgs) -> Result<Plaintext, Failure> {
 
 /// `sops unset`.
 pub fn unset(args: &UnsetArgs, run: &Run<'_>) -> Outcome {
-    let path = path_of(&args.index)?;
+    files::layout(run.global)?;
+    let path = path_of(&args.index, "unset")?;
     change(run, &args.file, &types(&args.input_type, &args.output_type), args.idempotent, args.ignore_mac, |tree| {
         match place::unset(tree, &path) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(PathError::Missing) if args.idempotent => Ok(None),
+            Err(PathError::Missing | PathError::Kind) if args.idempotent => Ok(None),
             Err(error) => Err(Failure::of_path(&args.index, error)),
         }
     })
@@ -85,7 +102,7 @@ fn change(
     ignore_mac: bool,
     edit: impl FnOnce(&format::Tree) -> Result<Option<Plaintext>, Failure>,
 ) -> Outcome {
-    let input = files::read(Some(file), types)?;
+    let input = files::read(file, types)?;
     let document = keys::parse(&input, files::format(types.input_type.as_deref(), &input.name))?;
     let target = types.output_type.as_deref().and_then(Format::of_name).unwrap_or(document.format());
     let opened = run.open(&document, &input.name, ignore_mac)?;
@@ -97,7 +114,7 @@ fn change(
         return Ok(ExitCode::SUCCESS);
     }
     let tree = format::parse(new.expose(), document.format()).map_err(|error| fail(error.into()))?;
-    let target = (target, super::crypt::indent(run));
+    let target = (target, files::layout(run.global)?);
     let sealed = sops::reseal_to(&opened, &tree, target, &files::now(), &mut files::random()?).map_err(fail)?;
     files::replace(file, &sealed)?;
     Ok(ExitCode::SUCCESS)
@@ -110,7 +127,7 @@ fn converted(run: &Run<'_>, name: &str, sealed: &Plaintext, from: Format, to: Fo
     let opened = run.open(&document, name, false)?;
     let plain = opened.emit(from).map_err(fail)?;
     let tree = format::parse(plain.expose(), from).map_err(|error| fail(error.into()))?;
-    let target = (to, super::crypt::indent(run));
+    let target = (to, files::layout(run.global)?);
     sops::reseal_to(&opened, &tree, target, &files::now(), &mut files::random()?).map_err(fail)
 }
 
@@ -119,10 +136,23 @@ pub fn groups_of(document: &Document) -> Vec<Vec<KeyRef>> {
     document.metadata().groups.iter().map(|group| group.iter().map(|key| key.key.clone()).collect()).collect()
 }
 
+/// Keys were to be added to a file that is not there.
+pub fn keys_of_nothing(file: &Path) -> Failure {
+    let what = format!(
+        "Error: cannot add or remove keys on non-existent file \"{}\", use the `edit` subcommand instead.",
+        file.display()
+    );
+    Failure::new(code::CANNOT_CHANGE_KEYS_OF_NOTHING, what)
+}
+
 /// `sops rotate`.
 pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
-    args.target.check()?;
-    let input = files::read(Some(&args.file), &args.types)?;
+    args.target.check(false)?;
+    if !args.file.exists() && args.changes.any() {
+        return Err(keys_of_nothing(&args.file));
+    }
+    files::layout(run.global)?;
+    let input = files::read(&args.file, &args.types)?;
     let format = files::format(args.types.input_type.as_deref(), &input.name);
     let document = keys::parse(&input, format)?;
     let opened = run.open(&document, &input.name, args.ignore_mac)?;
@@ -209,7 +239,8 @@ type Rules = OnceCell<Option<(Config, PathBuf)>>;
 /// Compares a file with the rules. `None`: nothing to do, or the user does not want it.
 fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>, rules: &Rules) -> Result<Option<Update>, Failure> {
     let types = Types { input_type: args.input_type.clone(), ..Types::default() };
-    let input = files::read(Some(file), &types)?;
+    let generic = |failure| Failure { code: code::GENERIC, ..failure };
+    let input = files::read(file, &types).map_err(generic)?;
     let missing = || Failure::new(code::GENERIC, "The config file does not contain any creation rule");
     if rules.get().is_none() {
         // Only this thread sets it.

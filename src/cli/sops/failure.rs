@@ -17,7 +17,9 @@ pub mod code {
     pub const ERROR_ENCRYPTING_TREE: u8 = 23;
     pub const ERROR_DECRYPTING_TREE: u8 = 25;
     pub const MAC_MISMATCH: u8 = 51;
+    pub const CANNOT_CHANGE_KEYS_OF_NOTHING: u8 = 49;
     pub const ERROR_INVALID_EXTRACT: u8 = 91;
+    pub const FILE_IS_EMPTY: u8 = 92;
     pub const NO_FILE: u8 = 100;
     pub const DUPLICATE_DECRYPTION_KEY_TYPE: u8 = 112;
     pub const COULD_NOT_RETRIEVE_KEY: u8 = 128;
@@ -43,6 +45,9 @@ impl Failure {
     /// An error of a file.
     pub fn of(file: &str, error: &SopsError) -> Self {
         let code = match error {
+            SopsError::Keys(report) if report.groups == 0 => {
+                return Self::new(code::GENERIC, format!("{file}: No keys found in file"));
+            }
             SopsError::Keys(report) => return Self::new(code::COULD_NOT_RETRIEVE_KEY, key_report(report)),
             SopsError::Format(_) | SopsError::DuplicateKey { .. } => code::COULD_NOT_READ_INPUT,
             SopsError::OddKey { .. } | SopsError::NumberRange { .. } => code::ERROR_ENCRYPTING_TREE,
@@ -68,7 +73,12 @@ impl Failure {
         let what = match error {
             PathError::Missing => return Self::new(code::GENERIC, format!("Key not found: {path}")),
             PathError::Kind => "the path asks for a name in a list, a position in a map, or something below a value",
-            PathError::Value => "this value cannot stand there",
+            PathError::Value => {
+                return Self::new(
+                    code::ERROR_DUMPING_TREE,
+                    format!("{path}: the format of the file has no such values"),
+                );
+            }
             PathError::Alias => "the entry stands under a YAML alias; change it at its anchor",
         };
         Self::new(code::GENERIC, format!("{path}: {what}"))
@@ -110,8 +120,6 @@ fn key_report(report: &KeyReport) -> String {
             report.opened.len(),
             report.threshold
         )
-    } else if report.groups == 0 {
-        "No keys found in file".to_owned()
     } else {
         "Recovery failed because no master key was able to decrypt the file. In order for SOPS to recover the file, at least one key has to be successful, but none were.".to_owned()
     };

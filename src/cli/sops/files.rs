@@ -10,7 +10,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::args::{Global, Target, Types};
 use super::failure::{Failure, code};
 use crate::adapters::atomic;
-use crate::pure::format::Format;
+use crate::pure::format::{Format, Indent};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::Plan;
 use crate::pure::sops::rules::Config;
@@ -28,16 +28,11 @@ pub struct Input {
     pub bytes: Plaintext,
 }
 
-/// Reads a file, or standard input.
-pub fn read(file: Option<&Path>, types: &Types) -> Result<Input, Failure> {
+/// Reads a file to decrypt or encrypt, or standard input.
+pub fn read_or_stdin(file: Option<&Path>, types: &Types) -> Result<Input, Failure> {
     let Some(path) = file else {
-        let Some(name) = types.filename_override.clone().or_else(|| types.input_type.clone().map(|_| "(stdin)".into()))
-        else {
-            return Err(Failure::new(
-                code::CONFLICTING_FLAGS,
-                "Error: must specify --filename-override when reading from stdin",
-            ));
-        };
+        // Without a name it is a binary file, unless a flag says more.
+        let name = types.filename_override.clone().unwrap_or_else(|| "(stdin)".into());
         let mut bytes = Vec::new();
         std::io::stdin()
             .lock()
@@ -45,12 +40,23 @@ pub fn read(file: Option<&Path>, types: &Types) -> Result<Input, Failure> {
             .map_err(|error| Failure::new(code::COULD_NOT_READ_INPUT, format!("standard input: {error}")))?;
         return Ok(Input { name, path: None, bytes: Plaintext::new(bytes) });
     };
-    let shown = path.display();
-    if !path.exists() {
-        return Err(Failure::new(code::NO_FILE, format!("Error: cannot operate on non-existent file \"{shown}\"")));
+    exists(path)?;
+    read(path, types)
+}
+
+/// An error if there is no such file.
+pub fn exists(path: &Path) -> Result<(), Failure> {
+    if path.exists() {
+        return Ok(());
     }
-    let bytes =
-        fs::read(path).map_err(|error| Failure::new(code::COULD_NOT_READ_INPUT, format!("{shown}: {error}")))?;
+    let what = format!("Error: cannot operate on non-existent file \"{}\"", path.display());
+    Err(Failure::new(code::NO_FILE, what))
+}
+
+/// Reads a file.
+pub fn read(path: &Path, types: &Types) -> Result<Input, Failure> {
+    let fail = |error| Failure::new(code::COULD_NOT_READ_INPUT, format!("{}: {error}", path.display()));
+    let bytes = fs::read(path).map_err(fail)?;
     let name = types.filename_override.clone().unwrap_or_else(|| path.to_string_lossy().into_owned());
     Ok(Input { name, path: Some(path.to_owned()), bytes: Plaintext::new(bytes) })
 }
@@ -95,7 +101,7 @@ pub fn to_stdout(bytes: &Plaintext) -> Result<(), Failure> {
 
 /// The rules file: the flag's, else the first one from the working directory upwards.
 pub fn config_path(global: &Global) -> Result<Option<PathBuf>, Failure> {
-    if let Some(path) = &global.config {
+    if let Some(path) = global.config.as_ref().filter(|path| !path.as_os_str().is_empty()) {
         return Ok(Some(path.clone()));
     }
     let here = std::env::current_dir().map_err(|error| Failure::new(code::GENERIC, error.to_string()))?;
@@ -108,6 +114,20 @@ pub fn rules_text(global: &Global) -> Result<Option<(String, PathBuf)>, Failure>
     let fail = |what: String| Failure::new(code::GENERIC, format!("error loading config {}: {what}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
     Ok(Some((text, path)))
+}
+
+/// Layout of printed files: that of the flag, else of the rules file.
+///
+/// # Errors
+/// A rules file that cannot be read, as in SOPS where nothing but its layout is needed.
+pub fn layout(global: &Global) -> Result<Indent, Failure> {
+    let indent = match rules_text(global)? {
+        Some((text, path)) => Config::layout(&text).map_err(|error| {
+            Failure::new(code::GENERIC, format!("error loading config {}: {error}", path.display()))
+        })?,
+        None => Indent::default(),
+    };
+    Ok(global.indent.map_or(indent, Indent::of_width))
 }
 
 /// The rules and their folder.

@@ -55,7 +55,8 @@ fn change(
     run: &Run<'_>,
     edit: impl FnOnce(&mut Vec<Vec<KeyRef>>) -> Result<(), Failure>,
 ) -> Outcome {
-    let input = files::read(Some(&target.file), &Types::default())?;
+    files::layout(run.global)?;
+    let input = files::read(&target.file, &Types::default())?;
     let document = keys::parse(&input, files::format(None, &input.name))?;
     let mut groups = groups_of(&document);
     edit(&mut groups)?;

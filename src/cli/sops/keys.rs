@@ -40,7 +40,12 @@ impl<'a> Run<'a> {
 
     /// Fills in what keys leave open before they are written into a file.
     pub fn complete(&self, groups: &mut [Vec<KeyRef>]) -> Result<(), Failure> {
-        self.keys.complete(groups).map_err(|error| Failure::of("", &error))
+        self.try_complete(groups).map_err(|error| Failure::of("", &error))
+    }
+
+    /// [`Run::complete`] for those who can go on after an error.
+    pub fn try_complete(&self, groups: &mut [Vec<KeyRef>]) -> Result<(), SopsError> {
+        self.keys.complete(groups)
     }
 
     /// Before a person's next attempt: a key service that was away may be there again.
@@ -69,11 +74,12 @@ pub fn list(kind: KeyKind, text: Option<&str>) -> Result<Vec<KeyRef>, Failure> {
 
 /// The keys of the flags and variables, in the order in which SOPS writes them.
 fn of_flags(args: &KeyArgs) -> Result<Vec<KeyRef>, Failure> {
+    let given = read_context(args.encryption_context.as_deref())?;
     let mut keys = list(KeyKind::Kms, args.kms.as_deref())?;
     for key in &mut keys {
         if let KeyRef::Kms { context, profile, .. } = key {
             profile.clone_from(&args.aws_profile.clone().unwrap_or_default());
-            *context = read_context(args.encryption_context.as_deref())?;
+            context.clone_from(&given);
         }
     }
     for (kind, text) in [
@@ -102,11 +108,7 @@ pub fn read_context(text: Option<&str>) -> Result<Vec<(String, String)>, Failure
 /// of the rules.
 pub fn plan(global: &Global, args: &KeyArgs, selector: &SelectorArgs, name: &str) -> Result<Plan, Failure> {
     let keys = of_flags(args)?;
-    let rule = match files::plan_of_rules(global, name) {
-        // With keys at hand the rules only refine.
-        Err(_) if !keys.is_empty() && global.config.is_none() => None,
-        result => result?,
-    };
+    let rule = files::plan_of_rules(global, name)?;
     // A rule without keys is one empty group, which is another error than no rule.
     let mut plan = match rule {
         Some(rule) if rule.groups.is_empty() => Plan { groups: vec![vec![]], ..rule },

@@ -15,7 +15,9 @@ mod private;
 mod programs;
 mod publish;
 pub(in crate::cli) mod ring;
+mod words;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Args as _;
@@ -45,6 +47,14 @@ pub fn run(args: SopsArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The words behind `sops`, as clap reads them; else the status to end with.
+pub fn words_of(words: Vec<OsString>) -> Result<Vec<OsString>, ExitCode> {
+    words::read(words, SopsArgs::augment_args(clap::Command::new("sops"))).map_err(|failure| {
+        crate::cli::complain(&failure.text);
+        ExitCode::from(failure.code)
+    })
+}
+
 type Outcome = Result<ExitCode, Failure>;
 
 fn new_style(verb: Verb, run: &Run<'_>) -> Outcome {
@@ -56,7 +66,7 @@ fn new_style(verb: Verb, run: &Run<'_>) -> Outcome {
         Verb::Rotate(args) => change::rotate(&args, run),
         Verb::Updatekeys(args) => change::updatekeys(&args, run),
         Verb::Publish(args) => publish::publish(&args, run),
-        Verb::Filestatus(args) => crypt::filestatus(&args),
+        Verb::Filestatus(args) => crypt::filestatus(&args, run),
         Verb::Edit(args) => programs::edit(&args, run),
         Verb::ExecEnv(args) => programs::exec_env(&args, run),
         Verb::ExecFile(args) => programs::exec_file(&args, run),
@@ -91,11 +101,21 @@ fn old_style(old: OldStyle, run: &Run<'_>) -> Outcome {
         }
         return Err(Failure::new(code::NO_FILE, "Error: no file specified"));
     };
+    if !file.exists() && old.changes_keys() {
+        return Err(change::keys_of_nothing(&file));
+    }
+    if !old.decrypt {
+        // As SOPS in this style: rules that do not fit are an error even where none is needed.
+        files::plan_of_rules(run.global, &file.to_string_lossy())?;
+    }
     let verb = if old.decrypt {
         old.as_decrypt(Some(file))
     } else if old.encrypt {
         old.as_encrypt(Some(file))
     } else if old.rotate {
+        if !old.changes_keys() {
+            files::exists(&file)?;
+        }
         old.as_rotate(file)
     } else if let Some(text) = &old.set {
         old.as_set(file, text)?

@@ -14,9 +14,10 @@ use super::keys::Run;
 use super::private::PrivateFolder;
 use super::ring::split_words;
 use super::{files, keys};
-use crate::pure::format::{self, Format, Item, Scalar, Value, float_text};
+use crate::pure::error::Explain as _;
+use crate::pure::format::{self, Format, Indent, Item, Value};
 use crate::pure::secret::Plaintext;
-use crate::pure::sops::{self, SopsError};
+use crate::pure::sops::{self, Opened, SopsError};
 
 fn generic(what: impl std::fmt::Display) -> Failure {
     Failure::new(code::GENERIC, what.to_string())
@@ -31,7 +32,8 @@ fn passed_on(status: ExitStatus) -> ExitCode {
 /// `sops exec-env`.
 pub fn exec_env(args: &ExecEnvArgs, run: &Run<'_>) -> Outcome {
     let types = Types { input_type: args.input_type.clone(), ..Types::default() };
-    let input = files::read(Some(&args.file), &types)?;
+    files::layout(run.global)?;
+    let input = files::read(&args.file, &types)?;
     let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name))?;
     let opened = run.open(&document, &input.name, false)?;
     let mut command = Command::new("/bin/sh");
@@ -48,7 +50,8 @@ pub fn exec_env(args: &ExecEnvArgs, run: &Run<'_>) -> Outcome {
         if entry.key.contains('=') || entry.key.contains('\0') {
             return Err(generic(format!("cannot use a key with '=' in the environment; offending key: {}", entry.key)));
         }
-        let Some(value) = text_of(scalar) else { continue };
+        // Null sets nothing.
+        let Some(value) = format::plain_text(scalar) else { continue };
         let value = value.expose_str().filter(|value| !value.contains('\0')).ok_or_else(|| {
             generic(format!("cannot use a value that is not text in the environment; offending key: {}", entry.key))
         })?;
@@ -105,27 +108,15 @@ impl WhoArgs {
     }
 }
 
-/// A value as the environment has it; null sets nothing.
-fn text_of(scalar: &Scalar) -> Option<Plaintext> {
-    Some(Plaintext::from(match scalar {
-        Scalar::Null => return None,
-        Scalar::Bool(value) => value.to_string(),
-        Scalar::Int(value) => value.to_string(),
-        Scalar::Unsigned(value) => value.to_string(),
-        Scalar::Float(value) => float_text(*value),
-        Scalar::Time(value) => value.clone(),
-        Scalar::Text(text) => return Some(text.duplicate()),
-    }))
-}
-
 /// `sops exec-file`.
 pub fn exec_file(args: &ExecFileArgs, run: &Run<'_>) -> Outcome {
-    let input = files::read(Some(&args.file), &args.types)?;
+    let indent = files::layout(run.global)?;
+    let input = files::read(&args.file, &args.types)?;
     let source = files::format(args.types.input_type.as_deref(), &input.name);
     let target = files::format(args.types.output_type.as_deref(), &input.name);
     let document = keys::parse(&input, source)?;
     let opened = run.open(&document, &input.name, false)?;
-    let plain = opened.emit(target).map_err(|error| Failure::of(&input.name, &error))?;
+    let plain = opened.emit_with(target, indent).map_err(|error| Failure::of(&input.name, &error))?;
     let name = args.filename.as_deref().unwrap_or("tmp-file");
     if Path::new(name).file_name().is_none_or(|file| file != name) {
         return Err(generic("--filename must be a name without a folder"));
@@ -170,30 +161,63 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 /// `sops edit`.
 pub fn edit(args: &EditArgs, run: &Run<'_>) -> Outcome {
-    if args.show_master_keys {
-        let what = "--show-master-keys is not there: change keys with rotate, groups or updatekeys";
-        return Err(Failure::new(code::CONFLICTING_FLAGS, what));
-    }
+    let layout = files::layout(run.global)?;
     let name = args.types.filename_override.clone().unwrap_or_else(|| args.file.to_string_lossy().into_owned());
     let format = files::format(args.types.input_type.as_deref(), &name);
     if !args.file.exists() {
         return edit_new(args, run, &name, format);
     }
-    let input = files::read(Some(&args.file), &args.types)?;
+    let input = files::read(&args.file, &args.types)?;
     let document = keys::parse(&input, format)?;
     let opened = run.open(&document, &input.name, args.ignore_mac)?;
     let fail = |error: SopsError| Failure::of(&input.name, &error);
-    let plain = opened.emit(format).map_err(fail)?;
-    let sealed = in_editor(&args.file, &plain, |edited| {
-        let tree = format::parse(edited.expose(), format)?;
-        sops::reseal(&opened, &tree, &files::now(), &mut random()).map(Some)
-    })?;
+    let target = (args.types.output_type.as_deref().and_then(Format::of_name).unwrap_or(format), layout);
+    let sealed = if args.show_master_keys {
+        let shown = opened.emit_with_block().map_err(fail)?;
+        in_editor(&args.file, &shown, |edited| with_edited_block(&opened, edited, target, run).map(Some))?
+    } else {
+        let plain = opened.emit(format).map_err(fail)?;
+        in_editor(&args.file, &plain, |edited| {
+            let tree = format::parse(edited.expose(), format)?;
+            sops::reseal_to(&opened, &tree, target, &files::now(), &mut random()).map(Some)
+        })?
+    };
     files::replace(&args.file, &sealed)?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// The file after an edit of its values, of the keys in its block, or of both.
+fn with_edited_block(
+    opened: &Opened<'_>,
+    edited: &Plaintext,
+    target: (Format, Indent),
+    run: &Run<'_>,
+) -> Result<Plaintext, SopsError> {
+    run.begin_attempt();
+    let document = opened.document();
+    let mut edited = sops::take_apart(document, edited.expose())?;
+    let now = files::now();
+    let has_other_values = !edited.plain.source.same_as(&opened.emit(document.format())?);
+    let sealed = if has_other_values || target.0 != document.format() {
+        sops::reseal_to(opened, &edited.plain, target, &now, &mut random())?
+    } else {
+        Plaintext::copy_of(document.bytes())
+    };
+    if !edited.has_other_keys {
+        return Ok(sealed);
+    }
+    run.try_complete(&mut edited.groups)?;
+    let document = sops::parse(sealed.expose(), target.0)?;
+    let (groups, threshold) = (&edited.groups, edited.shamir_threshold);
+    sops::rewrap(&document, opened.data_key(), groups, threshold, &now, &mut random(), &mut run.wrap())
+}
+
 fn edit_new(args: &EditArgs, run: &Run<'_>, name: &str, format: Format) -> Outcome {
     let plan = keys::plan(run.global, &args.keys, &args.selector, name)?;
+    sops::check_groups(&plan.groups, plan.shamir_threshold).map_err(|error| {
+        let what = format!("Error encrypting the data key with one or more master keys: [{}]", error.line());
+        Failure::new(code::COULD_NOT_RETRIEVE_KEY, what)
+    })?;
     let example = match format {
         Format::Yaml => {
             "hello: Welcome to SOPS! Edit this file as you please!\nexample_key: example_value\n# Example comment\nexample_array:\n    - example_value1\n    - example_value2\nexample_number: 1234.56789\nexample_booleans:\n    - true\n    - false\n"
@@ -251,11 +275,14 @@ fn edit_loop(
     let words = editor()?;
     loop {
         let (program, arguments) = words.split_first().ok_or_else(|| Failure::new(code::NO_EDITOR, "no editor"))?;
-        let status = Command::new(program).args(arguments).arg(path).status().map_err(generic)?;
+        let no_editor = |what: String| Failure::new(code::NO_EDITOR, format!("Could not run editor: {what}"));
+        let status = Command::new(program).args(arguments).arg(path).status();
+        let status = status.map_err(|error| no_editor(format!("{program}: {error}")))?;
         if !status.success() {
-            return Err(generic(format!("the editor ended with {status}")));
+            return Err(no_editor(status.to_string()));
         }
-        let edited = fs::read(path).map(Plaintext::new).map_err(generic)?;
+        let gone = |error| Failure::new(code::COULD_NOT_READ_INPUT, format!("Could not read edited file: {error}"));
+        let edited = fs::read(path).map(Plaintext::new).map_err(gone)?;
         if edited.same_as(plain) {
             return Err(Failure::new(code::FILE_HAS_NOT_BEEN_MODIFIED, "File has not changed, exiting."));
         }

@@ -32,7 +32,7 @@ fn generic(what: impl Into<String>) -> Failure {
 /// `sops publish`. In a folder a file that fails is named and does not stop the others.
 pub fn publish(args: &PublishArgs, run: &Run<'_>) -> Outcome {
     let (rules, rules_path) = files::rules_text(run.global)?.ok_or_else(|| generic("config file not found"))?;
-    let given = args.file.as_deref().ok_or_else(|| Failure::new(code::NO_FILE, "Error: no file specified"))?;
+    let given = args.file.as_path();
     let meta = fs::metadata(given).map_err(|error| generic(format!("stat {}: {error}", given.display())))?;
     if meta.is_dir() && !args.recursive {
         return Err(generic("can't operate on a directory without --recursive flag."));
@@ -104,7 +104,7 @@ impl Publisher<'_> {
             _ => name,
         };
         let target = destination.path(name).map_err(generic)?;
-        let input = files::read(Some(path), &Types::default())?;
+        let input = files::read(path, &Types::default())?;
         let document = keys::parse(&input, files::format(None, &input.name))?;
         let content = match (&destination, recreation) {
             (Destination::Vault { .. }, _) => values(&self.run.open(&document, &input.name, false)?, &input.name)?,

@@ -4,8 +4,9 @@
 use zeroize::Zeroizing;
 
 use super::json::{quote, scalar_text as json_scalar};
+use super::number::float_general;
 use super::yaml::{Room, key_text, scalar_text as yaml_scalar};
-use super::{Branch, Element, Entry, Format, Item, Layout, Node, Scalar, Value, dotenv, float_text, ini};
+use super::{Branch, Element, Entry, Format, Item, Layout, Node, Scalar, Value, dotenv, ini};
 use crate::pure::secret::Plaintext;
 
 /// A tree that the target format cannot hold. Names the entry, never its value.
@@ -328,8 +329,10 @@ fn ini_items(out: &mut Vec<u8>, items: &[Item]) -> Result<(), EmitError> {
         for child in children {
             match child {
                 Item::Comment(comment) => {
-                    for line in comment.text.expose().split(|byte| *byte == b'\n') {
-                        out.extend_from_slice(b"; ");
+                    for (index, line) in comment.text.expose().split(|byte| *byte == b'\n').enumerate() {
+                        if index == 0 || !ini::is_comment(line) {
+                            out.extend_from_slice(b"; ");
+                        }
                         out.extend_from_slice(line);
                         out.push(b'\n');
                     }
@@ -354,18 +357,23 @@ fn ini_items(out: &mut Vec<u8>, items: &[Item]) -> Result<(), EmitError> {
 /// A scalar as the text of a format that has only text.
 fn flat_text(node: &Node, format: Format, entry: &str) -> Result<Plaintext, EmitError> {
     let Value::Scalar(scalar) = &node.value else { return Err(EmitError::Nested { format, entry: entry.to_owned() }) };
-    Ok(Plaintext::from(match scalar {
-        Scalar::Null => return Err(EmitError::Null { format, entry: entry.to_owned() }),
+    plain_text(scalar).ok_or_else(|| EmitError::Null { format, entry: entry.to_owned() })
+}
+
+/// A scalar as text alone, as dotenv, INI and the environment of a process have it; `None` for null, which they lack.
+pub fn plain_text(scalar: &Scalar) -> Option<Plaintext> {
+    Some(Plaintext::from(match scalar {
+        Scalar::Null => return None,
         Scalar::Bool(value) => value.to_string(),
         Scalar::Int(value) => value.to_string(),
         Scalar::Unsigned(value) => value.to_string(),
         Scalar::Float(value) => {
+            let text = float_general(*value).replace('e', "E");
             // A point keeps it apart from an integer.
-            let text = float_text(*value);
             if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') { format!("{text}.0") } else { text }
         }
         Scalar::Time(value) => value.clone(),
-        Scalar::Text(text) => return Ok(text.duplicate()),
+        Scalar::Text(text) => return Some(text.duplicate()),
     }))
 }
 

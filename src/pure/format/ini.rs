@@ -164,6 +164,11 @@ impl<'s> Reader<'s> {
     }
 }
 
+/// Whether a further line of a comment has its comment character already: SOPS leaves it there.
+pub(super) fn is_comment(line: &[u8]) -> bool {
+    matches!(line.first(), Some(b';' | b'#'))
+}
+
 /// SOPS strips comment characters and blanks from the front.
 fn comment(text: &str, span: Span, own_line: bool) -> Comment {
     let text = text.trim_start_matches([' ', '#', ';']);

@@ -18,7 +18,7 @@ mod tree;
 mod yaml;
 
 pub use detect::{DocumentSpan, split_documents};
-pub use emit::{EmitError, Indent, emit, emit_value, emit_with};
+pub use emit::{EmitError, Indent, emit, emit_value, emit_with, plain_text};
 pub(in crate::pure) use emit::{emit_entry, emit_lines};
 pub(in crate::pure) use ini::DEFAULT as INI_DEFAULT;
 pub use number::{float_text, parse_int};

@@ -58,6 +58,8 @@ pub fn find<'t>(branches: &'t [Branch], path: &[Step]) -> Result<&'t Node, PathE
             (Value::Map(items), Step::Key(_)) | (Value::List(items), Step::Index(_)) => {
                 child(items, step).ok_or(PathError::Missing)?
             }
+            // Nothing is there, which may become a map or a list.
+            (Value::Scalar(Scalar::Null), _) => return Err(PathError::Missing),
             _ => return Err(PathError::Kind),
         };
     }
@@ -88,6 +90,9 @@ pub fn set(tree: &Tree, path: &[Step], value: Node) -> Result<Plaintext, PathErr
     let source = tree.source.expose();
     let branch = tree.branches.first().ok_or(PathError::Missing)?;
     refuse_aliases(tree, path)?;
+    if !can_hold(tree.format, path, &value.value) {
+        return Err(PathError::Value);
+    }
     // The same value in other quotes is no change.
     if find(&tree.branches, path).is_ok_and(|node| same_scalar(&node.value, &value.value)) {
         return Ok(tree.source.duplicate());
@@ -115,6 +120,7 @@ pub fn unset(tree: &Tree, path: &[Step]) -> Result<Plaintext, PathError> {
                 let flow = in_brackets(tree, parent);
                 (items, flow, parent.span.end, matches!(parent.value, Value::Map(_)))
             }
+            Value::Scalar(Scalar::Null) => return Err(PathError::Missing),
             Value::Scalar(_) => return Err(PathError::Kind),
         }
     };
@@ -142,6 +148,33 @@ pub fn unset(tree: &Tree, path: &[Step]) -> Result<Plaintext, PathError> {
     };
     let edit = Edit { span, text: Plaintext::copy_of(text.as_bytes()) };
     Ok(splice::apply(source, 0..source.len(), vec![edit]))
+}
+
+/// The value as a format writes it: dotenv, INI and binary files have nothing but texts.
+pub fn fitted(value: Node, format: Format) -> Node {
+    match value.text() {
+        Some(text) if !matches!(format, Format::Yaml | Format::Json) => {
+            Node::new(0..0, Value::Scalar(Scalar::Text(text)), Layout::default())
+        }
+        _ => value,
+    }
+}
+
+/// Whether a format has such a value at such a place: INI has texts in sections, dotenv and binary files texts alone.
+fn can_hold(format: Format, path: &[Step], value: &Value) -> bool {
+    let is_text = |value: &Value| matches!(value, Value::Scalar(Scalar::Text(_)));
+    match (format, path, value) {
+        (Format::Yaml | Format::Json, ..) => true,
+        (Format::Ini, [_], Value::Map(items)) => items.iter().all(|item| match item {
+            Item::Entry(entry) => {
+                matches!(&entry.value.value, Value::Scalar(scalar) if !matches!(scalar, Scalar::Null))
+            }
+            _ => true,
+        }),
+        (Format::Ini, [_, _], value) | (Format::Dotenv, [_], value) => is_text(value),
+        (Format::Binary, [Step::Key(name)], value) => name == "data" && is_text(value),
+        _ => false,
+    }
 }
 
 fn same_scalar(left: &Value, right: &Value) -> bool {
@@ -204,6 +237,7 @@ impl Editor<'_> {
             let branch = Branch {
                 items: vec![Item::Entry(entry)],
                 span: self.branch.span.clone(),
+                placeholder: None,
                 duplicate: None,
                 ..*self.branch
             };
@@ -270,6 +304,10 @@ impl Editor<'_> {
             return Err(PathError::Alias);
         }
         match (&parent.value, first) {
+            (Value::Scalar(Scalar::Null), step) => {
+                let inner = if matches!(step, Step::Key(_)) { Value::Map(vec![item]) } else { Value::List(vec![item]) };
+                self.replace(parents, parent, Node::new(0..0, inner, Layout::default()))
+            }
             (Value::Map(items), Step::Key(_)) | (Value::List(items), Step::Index(_)) => {
                 let flow = in_brackets(self.tree, parent);
                 let end = if flow { parent.span.end - 1 } else { parent.span.end };
@@ -281,6 +319,11 @@ impl Editor<'_> {
 
     fn append(&self, items: &[Item], flow: bool, end: usize, indent: usize, item: &Item) -> Result<Edit, PathError> {
         let last = items.iter().rev().find(|item| !matches!(item, Item::Comment(_)));
+        let is_root = std::ptr::eq(items.as_ptr(), self.branch.items.as_ptr());
+        if let (true, Some(span)) = (is_root, &self.branch.placeholder) {
+            let text = Plaintext::copy_of(self.lines(item, 0)?.expose().trim_ascii_end());
+            return Ok(Edit { span: span.clone(), text });
+        }
         if flow {
             let text = self.inline_item(item)?;
             let Some(last) = last else { return Ok(Edit { span: end..end, text }) };
@@ -408,12 +451,28 @@ mod tests {
             ("a:\nc: 2\n", Yaml, r#"["a"]"#, "5", "a: 5\nc: 2\n"),
             ("{\n  \"a\": 1\n}\n", Json, r#"["b"]"#, "\"x\"", "{\n  \"a\": 1,\n  \"b\": \"x\"\n}\n"),
             ("{\"a\": [1]}", Json, r#"["a"][0]"#, "{\"x\": null}", "{\"a\": [{\"x\": null}]}"),
+            ("a:\nc: 2\n", Yaml, r#"["a"]["b"]"#, "5", "a:\n    b: 5\nc: 2\n"),
+            ("a: null # x\n", Yaml, r#"["a"][0]"#, "5", "a:\n    - 5 # x\n"),
+            ("# x\n{}\n", Yaml, r#"["a"]"#, "5", "# x\na: 5\n"),
+            ("# x\n~\n", Yaml, r#"["a"]["b"]"#, "5", "# x\na:\n    b: 5\n"),
+            ("{} # x\n", Yaml, r#"["a"]"#, "5", "{\"a\": 5} # x\n"),
+            ("{\"a\": null}", Json, r#"["a"]["b"]"#, "5", "{\"a\": {\"b\": 5}}"),
             ("A=1\n", Dotenv, r#"["A"]"#, "\"x\\ny\"", "A=x\\ny\n"),
             ("A=1\n", Dotenv, r#"["B"]"#, "\"x\"", "A=1\nB=x\n"),
             ("[s]\na = 1\n", Ini, r#"["s"]["a"]"#, "\"2\"", "[s]\na = 2\n"),
             ("[s]\na = 1\n\n[t]\nx = 1\n", Ini, r#"["s"]["b"]"#, "\"2\"", "[s]\na = 1\nb = 2\n\n[t]\nx = 1\n"),
         ] {
             assert_eq!(run(text, format, path, Some(value)).as_deref(), Ok(expected), "{text:?} {path}");
+        }
+        for (format, path, value) in [
+            (Ini, r#"["top"]"#, "\"x\""),
+            (Ini, r#"["s"]["a"]"#, "{\"b\": \"c\"}"),
+            (Ini, r#"["s"]"#, "{\"b\": null}"),
+            (Dotenv, r#"["A"]"#, "[1]"),
+            (Dotenv, r#"["A"]"#, "null"),
+        ] {
+            let text = if format == Ini { "[s]\na = 1\n" } else { "A=1\n" };
+            assert_eq!(run(text, format, path, Some(value)), Err(PathError::Value), "{format} {path} {value}");
         }
         assert_eq!(run("a: 1\n", Yaml, r#"["a"]["b"]"#, Some("1")), Err(PathError::Kind));
         assert_eq!(run("a: [1]\n", Yaml, r#"["a"]["b"]"#, Some("1")), Err(PathError::Kind));

@@ -243,7 +243,9 @@ impl Writer<'_> {
                 // A further line is a comment of its own, under the first one.
                 out.extend(std::iter::repeat_n(b' ', before.len()));
             }
-            out.extend_from_slice(marker.as_bytes());
+            if index == 0 || !(self.format == Format::Ini && ini::is_comment(line)) {
+                out.extend_from_slice(marker.as_bytes());
+            }
             out.extend_from_slice(line);
         }
         self.edits.push(Edit { span: comment.span.clone(), text: self.with_line_breaks(Plaintext::copy_of(&out)) });

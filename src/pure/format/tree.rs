@@ -28,6 +28,8 @@ pub struct Branch {
     pub items: Vec<Item>,
     /// The top level is written in braces.
     pub flow: bool,
+    /// What stands for no entries at all: the braces of `{}`, or a written null. Entries that are added take its place.
+    pub placeholder: Option<Span>,
     /// The first key that occurs twice in one map: its name and line.
     pub duplicate: Option<(String, usize)>,
     /// Line of the first map key that is not a string.
@@ -44,7 +46,7 @@ impl Branch {
 
     /// A document with these items and nothing remarkable.
     pub fn of_items(span: Span, items: Vec<Item>) -> Self {
-        Self { body_end: span.end, span, items, flow: false, duplicate: None, odd_key: None }
+        Self { body_end: span.end, span, items, flow: false, placeholder: None, duplicate: None, odd_key: None }
     }
 
     /// The first entry of that name.
@@ -154,6 +156,14 @@ impl Node {
     /// A deep copy, for aliases.
     pub fn duplicate(&self) -> Self {
         Self { span: self.span.clone(), tag: self.tag.clone(), value: self.value.duplicate(), ..*self }
+    }
+
+    /// The value of a scalar as text alone, numbers and truth values as dotenv writes them. `None` for null, a map, a list.
+    pub fn text(&self) -> Option<Plaintext> {
+        match &self.value {
+            Value::Scalar(scalar) => super::plain_text(scalar),
+            _ => None,
+        }
     }
 
     /// Offset after the last byte of the value or of its last descendant.

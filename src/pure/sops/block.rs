@@ -167,13 +167,17 @@ pub(super) fn edits(
         _ => None,
     });
     let block = items(metadata, format);
-    let text = if branch.flow {
+    let in_braces = is_in_braces(branch);
+    let text = if in_braces {
         let unit = json_unit(source, branch, indent);
         emit_entry(&block, &unit)?
     } else {
         emit_lines(&block, format, column.unwrap_or(0), indent)?
     };
-    let text = if format == Format::Yaml || branch.flow { with_breaks_of(source, text) } else { text };
+    let text = if format == Format::Yaml || in_braces { with_breaks_of(source, text) } else { text };
+    if branch.placeholder.is_some() {
+        return Ok(append(source, branch, format, &text));
+    }
     match (edits.first_mut(), branch.flow) {
         (Some(first), _) => {
             // A file that ends in the block, without a line break, goes on doing so.
@@ -188,11 +192,18 @@ pub(super) fn edits(
 
 /// The edit that adds a block whose text is known already.
 pub(super) fn append(source: &[u8], branch: &Branch, format: Format, text: &Plaintext) -> Vec<Edit> {
-    if branch.flow {
+    if let Some(span) = &branch.placeholder {
+        vec![Edit { span: span.clone(), text: without_break(text) }]
+    } else if branch.flow {
         vec![append_flow(source, branch, text)]
     } else {
         append_lines(source, branch, format, text.duplicate())
     }
+}
+
+/// Whether entries stand in braces: a map without any does not count, since what is added takes the place of its braces.
+pub(super) fn is_in_braces(branch: &Branch) -> bool {
+    branch.flow && branch.placeholder.is_none()
 }
 
 /// The block of a document as it stands, with only the MAC and the time replaced: its layout and fields that are not

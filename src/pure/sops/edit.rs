@@ -5,7 +5,7 @@ use super::error::SopsError;
 use super::open::Opened;
 use super::seal::{Random, reseal};
 use crate::pure::format::place::{self, PathError, Step};
-use crate::pure::format::{self, Format, Layout, Node, Scalar, Tree, Value};
+use crate::pure::format::{self, Layout, Node, Scalar, Tree, Value};
 use crate::pure::secret::Plaintext;
 
 /// Changes of an opened file, in memory until [`Edit::seal`].
@@ -47,14 +47,7 @@ impl<'o, 'd> Edit<'o, 'd> {
     /// # Errors
     /// As [`Edit::set_text`], and a value that the format cannot hold.
     pub fn set(&mut self, path: &str, value: Node) -> Result<(), SopsError> {
-        let flat = matches!(self.tree.format, Format::Dotenv | Format::Ini | Format::Binary);
-        let value = match value.value {
-            // Text is all that these formats have.
-            Value::Scalar(Scalar::Bool(flag)) if flat => text_node(flag.to_string()),
-            Value::Scalar(Scalar::Int(number)) if flat => text_node(number.to_string()),
-            Value::Scalar(Scalar::Float(number)) if flat => text_node(format::float_text(number)),
-            _ => value,
-        };
+        let value = place::fitted(value, self.tree.format);
         let steps = steps(path)?;
         self.apply(place::set(&self.tree, &steps, value).map_err(|error| failure(path, error))?)
     }
@@ -86,17 +79,13 @@ impl<'o, 'd> Edit<'o, 'd> {
     }
 }
 
-fn text_node(text: String) -> Node {
-    Node::new(0..0, Value::Scalar(Scalar::text(text)), Layout::default())
-}
-
-fn steps(path: &str) -> Result<Vec<Step>, SopsError> {
+pub(super) fn steps(path: &str) -> Result<Vec<Step>, SopsError> {
     let what = "not a path; write [\"name\"][0][\"name\"]";
     let steps = place::parse_path(path).filter(|steps| !steps.is_empty());
     steps.ok_or_else(|| SopsError::Path { path: path.to_owned(), what })
 }
 
-fn failure(path: &str, error: PathError) -> SopsError {
+pub(super) fn failure(path: &str, error: PathError) -> SopsError {
     let what = match error {
         PathError::Missing => "there is no such entry",
         PathError::Kind => "the path asks for a name of a list, a position of a map, or something below a value",

@@ -56,6 +56,8 @@ pub enum SopsError {
     NotVerified,
     #[error(".sops.yaml: {what}")]
     Rules { what: String },
+    #[error("the \"sops\" block: {what}")]
+    Block { what: &'static str },
     #[error("{path}: {what}")]
     Path { path: String, what: &'static str },
     #[error("the file has no MAC")]
@@ -89,6 +91,7 @@ impl Explain for SopsError {
             Self::Wrap { .. } => "WrapFailed",
             Self::CommentMatches | Self::OneDocument { .. } => "FormatMismatch",
             Self::NotVerified => "NotVerified",
+            Self::Block { .. } => "InvalidMetadata",
             Self::Path { .. } => "InvalidPath",
             Self::Rules { .. } => "InvalidRules",
             Self::Emit(_) => "FormatMismatch",
@@ -130,7 +133,7 @@ impl Explain for SopsError {
             Self::CommentMatches => "choose a pattern that does not match base64 text".into(),
             Self::OneDocument { .. } => "split the file, or write YAML".into(),
             Self::NotVerified => "report this with a file without secrets that shows it".into(),
-            Self::Path { .. } => String::new(),
+            Self::Block { .. } | Self::Path { .. } => String::new(),
             Self::Rules { .. } => "correct the rules".into(),
             Self::Emit(_) => "choose another output format".into(),
         }

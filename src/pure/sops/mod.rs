@@ -21,6 +21,8 @@
 //! let plain = opened.emit(Format::Yaml)?;                       // the file as it was, without ciphertext
 //! # assert!(plain.expose_str().is_some_and(|text| !text.contains("ENC[")));
 //! let json = opened.emit(Format::Json)?;                        // the same values, printed anew
+//! let password = opened.get(r#"["stringData"]["password"]"#)?.text();         // one value; `None` for a map, a list and null
+//! # assert!(password.is_some());
 //! # assert!(json.expose().starts_with(b"{"));
 //! # Ok(()) }
 //! ```
@@ -121,6 +123,7 @@ mod recipients;
 pub mod rules;
 mod seal;
 mod selector;
+mod shown;
 mod stream;
 mod unlock;
 mod value;
@@ -134,8 +137,11 @@ pub use metadata::Metadata;
 pub use open::{MacPolicy, Opened, open, open_with_key};
 pub use pattern::Pattern;
 pub use recipients::{KeyChange, key_change, same_key};
-pub use seal::{CLAIMED_VERSION, Plan, Random, Wrap, reseal, reseal_to, rewrap, rotate, seal, wrap_local};
+pub use seal::{
+    CLAIMED_VERSION, Plan, Random, Wrap, check_groups, reseal, reseal_to, rewrap, rotate, seal, wrap_local,
+};
 pub use selector::{DEFAULT_UNENCRYPTED_SUFFIX, Selector};
+pub use shown::{EditedBlock, take_apart};
 pub use stream::{Part, PartKind, format_of, only_document, parts, unreadable};
 pub use unlock::{DecryptionOrder, DuplicateKind, Unlock, Unlocking, unlock};
 

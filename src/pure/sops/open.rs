@@ -7,9 +7,11 @@ use super::cipher::{Cipher, CipherError};
 use super::error::SopsError;
 use super::unlock::Unlock;
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
-use super::{Document, block, carrier, metadata, value};
+use super::{Document, block, carrier, edit, metadata, value};
 use crate::pure::desired::Proof;
-use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, splice};
+use crate::pure::format::{
+    self, Branch, Comment, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, place, splice,
+};
 use crate::pure::keys::DataKey;
 use crate::pure::secret::Plaintext;
 
@@ -157,7 +159,13 @@ impl Visit for Opener<'_> {
     }
 }
 
-/// The section of keys that stand before any other, which SOPS shows in other formats even where it is empty.
+/// The entries of an INI file as another format shows them: with the section of keys that stand before any other, even
+/// where it is empty. `None`: as they are.
+pub(super) fn shown_elsewhere(branches: &[Branch], format: Format, target: Format) -> Option<Vec<Branch>> {
+    let has_section = || branches.iter().any(|branch| branch.entry(format::INI_DEFAULT).is_some());
+    (format == Format::Ini && target != Format::Ini && !has_section()).then(|| with_default_section(branches))
+}
+
 fn with_default_section(branches: &[Branch]) -> Vec<Branch> {
     let with = |branch: &Branch| {
         let value = Node::new(0..0, Value::Map(Vec::new()), Layout::default());
@@ -192,6 +200,16 @@ impl Opened<'_> {
         &self.branches
     }
 
+    /// The value at a path of the first document, written as `sops decrypt --extract` takes it:
+    /// `["stringData"]["password"]`, `["list"][0]`. [`Node::text`] is its text.
+    ///
+    /// # Errors
+    /// [`SopsError::Path`]: there is none.
+    pub fn get(&self, path: &str) -> Result<&Node, SopsError> {
+        let steps = edit::steps(path)?;
+        place::find(&self.branches, &steps).map_err(|error| edit::failure(path, error))
+    }
+
     /// The whole plaintext. With the file's own format the user's formatting is kept byte for byte; another format is
     /// printed anew and holds the first document only, unless it is YAML.
     ///
@@ -204,18 +222,22 @@ impl Opened<'_> {
     /// [`Opened::emit`] with an indentation for what is printed anew.
     pub fn emit_with(&self, target: Format, indent: Indent) -> Result<Plaintext, SopsError> {
         if target != self.document.format || target == Format::Binary {
-            if self.document.format == Format::Ini
-                && self.branches.iter().all(|b| b.entry(format::INI_DEFAULT).is_none())
-            {
-                return Ok(format::emit_with(&with_default_section(&self.branches), target, indent)?);
-            }
-            return Ok(format::emit_with(&self.branches, target, indent)?);
+            return self.emit_anew(target, indent);
         }
         let mut out = zeroize::Zeroizing::new(Vec::new());
         for index in 0..self.branches.len() {
             out.extend_from_slice(self.emit_document(index)?.expose());
         }
         Ok(Plaintext::new(std::mem::take(&mut *out)))
+    }
+
+    /// The plaintext printed anew, without the user's formatting, also in the file's own format.
+    ///
+    /// # Errors
+    /// As [`Opened::emit`].
+    pub fn emit_anew(&self, target: Format, indent: Indent) -> Result<Plaintext, SopsError> {
+        let shown = shown_elsewhere(&self.branches, self.document.format, target);
+        Ok(format::emit_with(shown.as_deref().unwrap_or(&self.branches), target, indent)?)
     }
 
     /// The plaintext of one document of a stream in the file's own format, its `---` line included. Empty when there is
@@ -229,12 +251,21 @@ impl Opened<'_> {
         if self.document.format == Format::Binary {
             return Ok(format::emit(&self.branches, Format::Binary)?);
         }
-        if branch.items.is_empty() && self.branches.len() == 1 && !branch.flow && tree.format == Format::Yaml {
+        if branch.items.is_empty() && self.branches.len() == 1 && matches!(tree.format, Format::Yaml | Format::Json) {
             return Ok(Plaintext::copy_of(b"{}\n"));
         }
         let mut edits = splice::changes(branch, source, tree.format, splice::Aliases::Keep)
             .map_err(|error| unwritable(error, source, tree.format))?;
-        edits.extend(block::removed(source, original, branch, carrier(self.document.format)));
+        let mut block = block::removed(source, original, branch, carrier(self.document.format));
+        let has_entries = branch.items.iter().any(|item| !matches!(item, Item::Comment(_)));
+        let starts = source.get(original.span.clone()).is_some_and(|text| text.starts_with(b"---"));
+        if let (Some(first), false, false, 0, 2..) =
+            (block.first_mut(), has_entries, starts, index, self.branches.len())
+        {
+            // Nothing would be left of the first document but the line that begins the second.
+            first.text = Plaintext::copy_of(b"{}\n");
+        }
+        edits.extend(block);
         Ok(splice::apply(source, original.span.clone(), edits))
     }
 }

@@ -59,8 +59,7 @@ impl Config {
     /// # Errors
     /// Text that is no YAML map, a field of the wrong type, an invalid pattern or selector, more than one selector.
     pub fn parse(text: &str) -> Result<Self, SopsError> {
-        let tree = format::parse(text.as_bytes(), Format::Yaml)?;
-        let root = tree.branches.first().map(|branch| to_json_map(&branch.items)).unwrap_or_default();
+        let root = root(text)?;
         let fields = Fields(&root);
         let rules = match fields.get("creation_rules") {
             None | Some(Json::Null) => None,
@@ -75,6 +74,18 @@ impl Config {
             }
         };
         Ok(Self { rules, indent: read_indent(&fields)? })
+    }
+
+    /// The layout of printed files alone, for those who need no rule: rules that are broken in themselves are none of
+    /// their business.
+    ///
+    /// # Errors
+    /// Text that is no YAML map, rules that are no list of maps, an indentation that is no number.
+    pub fn layout(text: &str) -> Result<Indent, SopsError> {
+        let root = root(text)?;
+        let fields = Fields(&root);
+        fields.list("creation_rules").map_err(rename)?;
+        read_indent(&fields)
     }
 
     /// The plan of the first rule that matches `path`, which is relative to the folder of the file, or absolute when it
@@ -93,6 +104,36 @@ impl Config {
     /// The creation rules in their order, which is that of precedence. `None` when there are none at all.
     pub fn rules(&self) -> Option<&[Rule]> {
         self.rules.as_deref()
+    }
+}
+
+/// The fields of the file, with what `<<` brings in: there are no secrets here whose place would matter.
+fn root(text: &str) -> Result<Map<String, Json>, SopsError> {
+    let tree = format::parse(text.as_bytes(), Format::Yaml)?;
+    Ok(merged(tree.branches.first().map(|branch| to_json_map(&branch.items)).unwrap_or_default()))
+}
+
+fn merged(map: Map<String, Json>) -> Map<String, Json> {
+    let (merges, own): (Vec<_>, Vec<_>) = map.into_iter().partition(|(name, _)| name == "<<");
+    let mut out: Map<String, Json> = own.into_iter().map(|(name, value)| (name, merged_value(value))).collect();
+    let sources = merges.into_iter().flat_map(|(_, value)| match value {
+        Json::Array(maps) => maps,
+        map => vec![map],
+    });
+    for source in sources {
+        let Json::Object(source) = merged_value(source) else { continue };
+        for (name, value) in source {
+            out.entry(name).or_insert(value);
+        }
+    }
+    out
+}
+
+fn merged_value(value: Json) -> Json {
+    match value {
+        Json::Object(map) => Json::Object(merged(map)),
+        Json::Array(items) => Json::Array(items.into_iter().map(merged_value).collect()),
+        scalar => scalar,
     }
 }
 
@@ -273,6 +314,31 @@ mod tests {
         assert_eq!(keys(&plan("other")), [vec!["m", "a"], vec!["https://z/keys/k/1", "https://v:8200/v1/sops/keys/k"]]);
         assert_eq!(plan("other").shamir_threshold, 2);
         assert_eq!(plan("other").indent, Indent { yaml: 2, json: None, json_binary: Some(3) });
+    }
+
+    #[test]
+    fn what_yaml_merges_counts() {
+        let text = "x: &team {age: [a, b], encrypted_regex: ^data$}\ny: &ops {age: c, mac_only_encrypted: true}\ncreation_rules:\n  - {path_regex: ^1, <<: *team}\n  - <<: [*team, *ops]\n    encrypted_regex: ^x$\n";
+        let config = Config::parse(text).expect("parses");
+        let plan = |path: &str| config.plan_for(path).expect("matches").expect("has rules");
+        assert_eq!(keys(&plan("1")), [["a", "b"]]);
+        assert_eq!(keys(&plan("2")), [["a", "b"]], "the first map of a list wins");
+        assert!(plan("2").mac_only_encrypted && !plan("1").mac_only_encrypted);
+        assert_eq!(
+            plan("2").selector.map(|selector| selector.parts().1.to_owned()).as_deref(),
+            Some("^x$"),
+            "own wins"
+        );
+    }
+
+    #[test]
+    fn the_layout_is_read_beside_broken_rules() {
+        let broken = "creation_rules:\n  - path_regex: (\nstores: {yaml: {indent: 2}}\n";
+        assert!(Config::parse(broken).is_err());
+        assert_eq!(Config::layout(broken).expect("reads").yaml, 2);
+        for text in ["- a\n", "creation_rules: 5\n", "stores: {yaml: {indent: x}}\n", "a: [\n"] {
+            assert!(Config::layout(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::block;
 use super::cipher::{Cipher, CipherError, NONCE_BYTES};
 use super::error::{SopsError, WrapFailure};
 use super::metadata::{self, Metadata};
-use super::open::{Mac, MacPolicy, Opened, open_with_key};
+use super::open::{Mac, MacPolicy, Opened, open_with_key, shown_elsewhere};
 use super::selector::Selector;
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
 use super::{Document, carrier, check, value};
@@ -90,20 +90,23 @@ pub fn seal(
     random(bytes.as_mut_slice());
     let key = DataKey::new(bytes.as_slice()).ok_or(SopsError::NoRecipients)?;
     let (groups, shamir_threshold) = wrap_groups(&key, &plan.groups, plan.shamir_threshold, now, random, wrap)?;
+    let is_one_value = plain.format == Format::Binary;
     let mut metadata = Metadata {
         groups,
         shamir_threshold,
         last_modified: now.to_owned(),
         mac: String::new(),
         // Selectors mean nothing for one value: SOPS ignores them and leaves the default out there.
-        selector_is_written: target != Format::Binary,
-        selector: plan.selector.clone().filter(|_| target != Format::Binary).unwrap_or_default(),
-        mac_only_encrypted: plan.mac_only_encrypted,
+        selector_is_written: !is_one_value,
+        selector: plan.selector.clone().filter(|_| !is_one_value).unwrap_or_default(),
+        mac_only_encrypted: plan.mac_only_encrypted && !is_one_value,
         version: CLAIMED_VERSION.to_owned(),
     };
     let cipher = Cipher::new(&key);
     let mut sealer = Sealer::new(&cipher, &metadata, random);
-    let branches = walk(&plain.branches, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
+    let shown = shown_elsewhere(&plain.branches, plain.format, target);
+    let meant = shown.as_deref().unwrap_or(&plain.branches);
+    let branches = walk(meant, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
     metadata.mac = sealer.finish(&metadata)?;
     let out = write(plain, &branches, target, plan.indent, |_| Ok(metadata.clone()), None)?;
     verify(&out, target, key, &plain.branches, plain.format)?;
@@ -239,6 +242,23 @@ fn replace_block(
     Ok(Plaintext::new(out))
 }
 
+/// Whether a file can have these groups, before anything is wrapped; the threshold that it then gets, which is 0 with one
+/// group.
+///
+/// # Errors
+/// No group, an empty one, a threshold that does not lie between 2 and their number.
+pub fn check_groups(groups: &[Vec<KeyRef>], threshold: usize) -> Result<usize, SopsError> {
+    match (groups.len(), groups.iter().position(Vec::is_empty)) {
+        (0, _) | (1, Some(_)) => Err(SopsError::NoRecipients),
+        (_, Some(group)) => Err(SopsError::EmptyGroup { group }),
+        (1, None) => Ok(0),
+        (count, None) => match if threshold == 0 { count } else { threshold } {
+            threshold if (2..=count).contains(&threshold) => Ok(threshold),
+            threshold => Err(SopsError::Threshold { threshold, groups: count }),
+        },
+    }
+}
+
 /// Wraps the key to every group. Every single key must succeed: a file with a broken key would be found out too late.
 pub(super) fn wrap_groups(
     key: &DataKey,
@@ -248,20 +268,14 @@ pub(super) fn wrap_groups(
     random: Random<'_>,
     wrap: Wrap<'_>,
 ) -> Result<(Vec<Vec<WrappedKey>>, usize), SopsError> {
-    if groups.is_empty() {
-        return Err(SopsError::NoRecipients);
-    }
-    if let Some(group) = groups.iter().position(Vec::is_empty) {
-        return Err(if groups.len() == 1 { SopsError::NoRecipients } else { SopsError::EmptyGroup { group } });
-    }
-    let (shares, threshold) = if groups.len() == 1 {
-        (vec![Plaintext::copy_of(key.expose())], 0)
+    let threshold = check_groups(groups, threshold)?;
+    let shares = if groups.len() == 1 {
+        vec![Plaintext::copy_of(key.expose())]
     } else {
-        let threshold = if threshold == 0 { groups.len() } else { threshold };
         let fits = SopsError::Threshold { threshold, groups: groups.len() };
         let mut coefficients = Zeroizing::new(vec![0; shamir::random_bytes_needed(DATA_KEY_BYTES, threshold)]);
         random(&mut coefficients);
-        (shamir::split(key.expose(), groups.len(), threshold, &coefficients).map_err(|_| fits)?, threshold)
+        shamir::split(key.expose(), groups.len(), threshold, &coefficients).map_err(|_| fits)?
     };
     let wanted: Vec<(&KeyRef, &Plaintext)> =
         groups.iter().zip(&shares).flat_map(|(group, share)| group.iter().map(move |key| (key, share))).collect();
@@ -395,7 +409,7 @@ impl Visit for Rotator<'_> {
 }
 
 /// The sealed file: spliced into the source when the format stays, printed otherwise.
-fn write(
+pub(super) fn write(
     plain: &Tree,
     sealed: &[Branch],
     target: Format,
@@ -429,7 +443,7 @@ fn write(
         let mut edits = splice::changes(branch, source, plain.format, splice::Aliases::Expand)
             .map_err(|error| unwritable(error, source, plain.format))?;
         let metadata = metadata(index)?;
-        let patched = old.and_then(|old| block::patched(old, index, original.flow, &metadata));
+        let patched = old.and_then(|old| block::patched(old, index, block::is_in_braces(original), &metadata));
         edits.extend(match patched {
             Some(text) => block::append(source, original, plain.format, &text),
             None => block::edits(&metadata, source, original, plain.format, indent)?,

@@ -95,7 +95,8 @@ pub(super) fn walk(
         let mut walker = Walker { source, document, selector, visit, path: vec![], comments: vec![], previous: vec![] };
         let top: Vec<&Item> = branch.items.iter().filter(|item| !is_metadata(item, format)).collect();
         let items = walker.items(&top, false)?;
-        out.push(Branch { items, span: branch.span.clone(), duplicate: None, ..*branch });
+        let (span, placeholder) = (branch.span.clone(), branch.placeholder.clone());
+        out.push(Branch { items, span, placeholder, duplicate: None, ..*branch });
     }
     Ok(out)
 }

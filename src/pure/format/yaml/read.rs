@@ -65,7 +65,7 @@ struct Found<'s> {
 
 impl<'s> Reader<'s> {
     fn document(&mut self, document: &DocumentSpan) -> Result<Branch, FormatError> {
-        let (mut items, mut flow) = (Vec::new(), false);
+        let (mut items, mut flow, mut placeholder) = (Vec::new(), false, None);
         loop {
             let found = self.next()?;
             match found.event {
@@ -74,9 +74,17 @@ impl<'s> Reader<'s> {
                 Event::MappingStart(style, ..) => {
                     flow = style == granit_parser::StructureStyle::Flow;
                     items = self.collection(flow, 0, 1, true)?;
+                    let span = self.base + found.range.start..self.base + self.cursor;
+                    // A comment within the braces would go with them.
+                    let is_outside = |item: &Item| matches!(item, Item::Comment(c) if !span.contains(&c.span.start));
+                    placeholder = (flow && items.iter().all(is_outside)).then_some(span);
                 }
                 Event::Scalar(ref text, ScalarStyle::Plain, ..)
-                    if matches!(resolve::resolve_plain(text), Scalar::Null) => {}
+                    if matches!(resolve::resolve_plain(text), Scalar::Null) =>
+                {
+                    let Span { start, end } = found.range;
+                    placeholder = (start < end).then_some(self.base + start..self.base + end);
+                }
                 _ => {
                     let line = self.line(found.range.start);
                     return Err(FormatError::NotAMap { format: Format::Yaml, line });
@@ -84,12 +92,18 @@ impl<'s> Reader<'s> {
             }
         }
         self.place_comments(&mut items);
+        // What stands behind it on its line would end up behind other entries.
+        let line =
+            |at: usize| self.source.as_bytes().get(at..).and_then(|rest| rest.split(|byte| *byte == b'\n').next());
+        let placeholder =
+            placeholder.filter(|span: &Span| line(span.end).is_none_or(|rest| rest.trim_ascii().is_empty()));
         let body_end = if flow { self.base + self.cursor.saturating_sub(1) } else { document.body_end };
         Ok(Branch {
             span: document.span.clone(),
             body_end,
             items,
             flow,
+            placeholder,
             duplicate: self.duplicate.take(),
             odd_key: self.odd_key.take(),
         })

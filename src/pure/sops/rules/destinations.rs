@@ -3,9 +3,8 @@
 use serde_json::{Map, Value as Json};
 
 use super::{bad, read_rule, rename};
-use crate::pure::format::{self, Format};
 use crate::pure::sops::error::SopsError;
-use crate::pure::sops::metadata::{Fields, to_json_map};
+use crate::pure::sops::metadata::Fields;
 use crate::pure::sops::pattern::Pattern;
 use crate::pure::sops::seal::Plan;
 
@@ -103,8 +102,7 @@ impl Destination {
 /// No rule matches; the one that matches names no destination or more than one, has a pattern that is none, or keys and
 /// selectors that cannot be used.
 pub fn publication(text: &str, path: &str) -> Result<Publication, SopsError> {
-    let tree = format::parse(text.as_bytes(), Format::Yaml)?;
-    let root = tree.branches.first().map(|branch| to_json_map(&branch.items)).unwrap_or_default();
+    let root = super::root(text)?;
     let rules = Fields(&root).list("destination_rules").map_err(rename)?;
     for (index, rule) in rules.into_iter().enumerate() {
         let fields = Fields(rule);

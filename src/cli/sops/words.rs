@@ -1,0 +1,206 @@
+//! The command line as SOPS reads it, brought into the form that clap reads.
+//!
+//! SOPS takes its flags the way Go does: one dash is as good as two, `--flag=false` takes a flag back, and what follows a
+//! flag is its value whatever it looks like. Its verbs say how many arguments they want with exit codes of their own.
+
+use std::ffi::OsString;
+
+use clap::{Arg, Command};
+
+use super::failure::{Failure, code};
+
+/// Flags of the old style that count for these verbs too: without them something would stay in plaintext.
+const SELECTORS: [&str; 2] = ["encrypted-comment-regex", "unencrypted-comment-regex"];
+const SELECTING_VERBS: [&str; 2] = ["encrypt", "edit"];
+
+/// The words behind `sops`, in clap's form. The flags of a verb are defined when it comes up.
+///
+/// # Errors
+/// Too few or too many arguments for the verb.
+pub fn read(words: Vec<OsString>, sops: Command) -> Result<Vec<OsString>, Failure> {
+    let mut line =
+        Line { program: sops, levels: vec![], flags: vec![], verbs: vec![], arguments: vec![], is_question: false };
+    line.take(words);
+    line.check()?;
+    let Line { flags, verbs, arguments, .. } = line;
+    let mut out: Vec<OsString> = verbs.into_iter().map(OsString::from).collect();
+    out.extend(flags.into_iter().map(|flag| flag.word));
+    if !arguments.is_empty() {
+        out.push("--".into());
+        out.extend(arguments);
+    }
+    Ok(out)
+}
+
+/// A command line, as far as it was read.
+struct Line {
+    program: Command,
+    /// The verb, and the verb of that.
+    levels: Vec<Command>,
+    flags: Vec<Flag>,
+    verbs: Vec<String>,
+    arguments: Vec<OsString>,
+    /// Asks for help or the version: nothing else counts.
+    is_question: bool,
+}
+
+struct Flag {
+    word: OsString,
+    /// Long name of a flag that belongs to one level and not to all.
+    own: Option<String>,
+}
+
+impl Line {
+    fn take(&mut self, words: Vec<OsString>) {
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            let text = word.to_str().unwrap_or_default();
+            if text == "--" {
+                self.arguments.extend(words);
+                return;
+            }
+            if let Some((name, value)) = name_and_value(text) {
+                if let Some(flag) = self.flag(name, value, &mut words) {
+                    self.flags.extend(flag);
+                    continue;
+                }
+                if self.arguments.is_empty() {
+                    // clap's to complain about.
+                    self.flags.push(Flag { word, own: None });
+                    continue;
+                }
+            } else if self.arguments.is_empty()
+                && let Some(verb) = self.level().find_subcommand(text)
+            {
+                let verb = defined(verb);
+                self.enter(verb);
+                continue;
+            } else if matches!(text, "help" | "h") && self.arguments.is_empty() && self.level().has_subcommands() {
+                self.is_question = true;
+                self.flags =
+                    [OsString::from("help")].into_iter().chain(words).map(|word| Flag { word, own: None }).collect();
+                return;
+            }
+            self.arguments.push(word);
+        }
+    }
+
+    fn level(&self) -> &Command {
+        self.levels.last().unwrap_or(&self.program)
+    }
+
+    /// A flag as clap reads it; `Some(None)` when it was taken back, `None` when there is none of that name.
+    fn flag(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+        words: &mut impl Iterator<Item = OsString>,
+    ) -> Option<Option<Flag>> {
+        let question = match name {
+            "help" | "h" => "--help",
+            "version" | "v" | "V" if self.verbs.is_empty() => "--version",
+            _ => "",
+        };
+        if !question.is_empty() {
+            self.is_question = true;
+            return Some(Some(Flag { word: question.into(), own: None }));
+        }
+        let levels = self.levels.iter().rev().chain([&self.program]);
+        let (arg, is_own) = levels.enumerate().find_map(|(distance, level)| {
+            let arg =
+                level.get_arguments().find(|arg| is_named(arg, name) && (distance == 0 || arg.is_global_set()))?;
+            Some((arg, !arg.is_global_set()))
+        })?;
+        let long = arg.get_long()?;
+        let own = is_own.then(|| long.to_owned());
+        let mut word = OsString::from(format!("--{long}"));
+        if !arg.get_action().takes_values() && !arg.is_require_equals_set() {
+            match value {
+                Some("0" | "f" | "F" | "false" | "FALSE" | "False") => return Some(None),
+                None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => {}
+                Some(other) => word.push(format!("={other}")),
+            }
+        } else if let Some(value) = value {
+            word.push(format!("={value}"));
+        } else if !arg.is_require_equals_set()
+            && let Some(value) = words.next()
+        {
+            word.push("=");
+            word.push(value);
+        }
+        Some(Some(Flag { word, own }))
+    }
+
+    /// Goes on with the words of a verb. Flags before it that are the program's own count for nothing there, but for those
+    /// that select what is encrypted.
+    fn enter(&mut self, verb: Command) {
+        self.verbs.push(verb.get_name().to_owned());
+        self.levels.push(verb);
+        let verb = self.verbs.first().map_or("", String::as_str);
+        self.flags.retain(|flag| {
+            let Some(name) = flag.own.as_deref() else { return true };
+            let is_passed_on = SELECTORS.contains(&name) && SELECTING_VERBS.contains(&verb);
+            if !is_passed_on {
+                crate::cli::complain(&format!("warning: --{name} before {verb} counts for nothing; write it behind"));
+            }
+            is_passed_on
+        });
+    }
+
+    /// Whether the verb gets as many arguments as it takes. One too many for a verb of one file is passed over, as there.
+    fn check(&mut self) -> Result<(), Failure> {
+        if self.is_question || self.level().has_subcommands() && !self.verbs.is_empty() {
+            return Ok(());
+        }
+        let places: Vec<&Arg> = self.level().get_positionals().collect();
+        let given = self.arguments.len();
+        let needed = places.iter().filter(|place| place.is_required_set()).count();
+        let takes_any = places.last().is_some_and(|place| place.get_num_args().is_some_and(|n| n.max_values() > 1));
+        if given > 1 && places.len() == 1 && !takes_any && needed <= 1 && self.verbs.len() < 2 {
+            crate::cli::complain("warning: only the first file counts; give one at a time");
+            self.arguments.truncate(1);
+            return Ok(());
+        }
+        if given >= needed && (given <= places.len() || takes_any) {
+            return Ok(());
+        }
+        let status = match self.verbs.first().map(String::as_str) {
+            Some("exec-env" | "exec-file" | "groups" | "completion" | "keyservice") => code::GENERIC,
+            _ => code::NO_FILE,
+        };
+        let names: Vec<String> = places.iter().map(|place| place.get_id().as_str().to_uppercase()).collect();
+        Err(Failure::new(
+            status,
+            match (given, self.verbs.as_slice()) {
+                (0, _) if status == code::NO_FILE => "Error: no file specified".to_owned(),
+                (_, verbs) => format!("Error: {} takes {}; {given} given", verbs.join(" "), names.join(" ")),
+            },
+        ))
+    }
+}
+
+/// A verb with its flags, which clap puts off until it is built.
+fn defined(verb: &Command) -> Command {
+    let mut verb = verb.clone().disable_help_flag(true).disable_help_subcommand(true);
+    verb.build();
+    verb
+}
+
+/// The name of a flag and the value behind its `=`; `None` when the word is none.
+fn name_and_value(word: &str) -> Option<(&str, Option<&str>)> {
+    let name = word.strip_prefix('-')?;
+    let name = name.strip_prefix('-').unwrap_or(name);
+    if name.is_empty() {
+        return None;
+    }
+    Some(name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value))))
+}
+
+fn is_named(arg: &Arg, name: &str) -> bool {
+    let mut letter = name.chars();
+    let letter = letter.next().filter(|_| letter.next().is_none());
+    !arg.is_positional()
+        && (arg.get_long() == Some(name)
+            || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+            || letter.is_some_and(|letter| arg.get_short() == Some(letter)))
+}
