@@ -1,7 +1,7 @@
 //! The command line: one file per verb.
 //!
 //! The program answers to other names too, so that a link or an image's command is all that a user of an incumbent has
-//! to change: see [`personality`].
+//! to change: see `personality`.
 
 use std::ffi::OsString;
 use std::path::Path;

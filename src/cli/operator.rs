@@ -49,6 +49,7 @@ impl From<SealedEndpoints> for Endpoints {
 ///
 /// Several replicas may run: one leads and works, the others stand by with warm watches.
 #[derive(Args)]
+#[allow(rustdoc::bare_urls, reason = "a help text shows the characters as they are")]
 pub struct OperatorArgs {
     /// Kubeconfig file [default: $KUBECONFIG, ~/.kube/config, or the pod's service account]
     #[arg(long, value_name = "FILE")]

@@ -47,6 +47,7 @@ enum Output {
 ///
 /// A document that fails is left out and gives one line on standard error; the exit status is then 1.
 #[derive(Args)]
+#[allow(rustdoc::bare_urls, reason = "a help text shows the characters as they are")]
 pub struct RenderArgs {
     /// Directories or files to read; `-` is standard input
     #[arg(required = true, value_name = "PATH")]

@@ -17,6 +17,11 @@ cargo clippy --locked --quiet --no-default-features --all-targets -- -D warnings
 step "clippy: everything"
 cargo clippy --locked --quiet --all-targets -- -D warnings
 
+# A link that leads nowhere is a mistake in a text that somebody relies on.
+step "rustdoc"
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --no-default-features
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps
+
 # Not products, but each adapter must stand on the shared floor without its neighbours.
 for feature in operator aws vault git cli; do
 	step "cargo check: $feature alone"

@@ -1,7 +1,7 @@
 //! Git in process: a shallow fetch of one commit into a private, bare, temporary repository, whose blobs are read
 //! straight from its objects. There is never a work tree, a hook, a filter, a submodule or a user's Git configuration.
 //!
-//! http and https go through [`http`], where time, bytes, redirects and credentials are bounded; `file` needs the `git`
+//! http and https go through `http`, where time, bytes, redirects and credentials are bounded; `file` needs the `git`
 //! program, which then serves the repository.
 
 mod http;
@@ -203,7 +203,7 @@ impl Explain for GitError {
     }
 }
 
-/// Fetches in a thread of its own and returns within the timeout and [`GRACE`], whatever the server does.
+/// Fetches in a thread of its own and returns within the timeout and a short grace, whatever the server does.
 pub async fn fetch(request: Request) -> Result<Fetched, GitError> {
     let (timeout, interrupt) = (request.timeout, Arc::new(AtomicBool::new(false)));
     // Also when this future is dropped: the thread must not go on for nobody.

@@ -1,7 +1,7 @@
 //! The decryption stage: bytes of a repository in, desired objects out. `latchwork render` and the operator use this
 //! same code.
 //!
-//! - [`tree`]: the files of a tree; [`stage`]: one file, document by document; [`object`]: a document as an object.
+//! - [`tree`]: the files of a tree; [`mod@stage`]: one file, document by document; [`object`]: a document as an object.
 //! - [`stores`]: ExternalSecrets against the stores of the same tree.
 //! - [`decide`]: what becomes of the Secrets in the cluster; [`conclude`]: what the status says afterwards.
 //! - [`check`]: what is wrong with the files of a repository, without any private key.

@@ -2,7 +2,7 @@
 //!
 //! - [`scope`]: what an item is bound to; [`blob`]: the wire format; [`item`]: one value sealed or opened.
 //! - [`pem`], [`keys`]: the sealing keys of a cluster; [`generate`]: a new one.
-//! - [`manifest`], [`legacy`], [`render`], [`hints`], [`diagnose`], [`opener`], [`unseal`]: a whole object, and why it did
+//! - [`manifest`], [`legacy`], [`render`], [`hints`], [`diagnose`], [`opener`], [`mod@unseal`]: a whole object, and why it did
 //!   not open.
 //! - [`mark`]: how a restart knows what is unchanged.
 //! - [`decide`]: what to do about its Secret, and what to say afterwards; [`inventory`]: which key opens what.

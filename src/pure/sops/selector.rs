@@ -44,7 +44,7 @@ impl Selector {
     /// Makes the selector called `name`.
     ///
     /// # Errors
-    /// An invalid pattern, or a name that is none of [`NAMES`].
+    /// An invalid pattern, or a name that is none of the six selectors.
     pub fn new(name: &str, text: &str) -> Result<Self, SopsError> {
         let named = NAMES.into_iter().find(|known| *known == name);
         let selector = named.ok_or_else(|| SopsError::Metadata { what: format!("there is no selector \"{name}\"") })?;
