@@ -223,10 +223,10 @@ fn truth_is_spelt_as_go_does_and_a_variable_that_no_flag_takes_is_passed_over() 
                     let typed = !["string", "strings", "stringArray"].contains(&flag.kind.as_str());
                     let tells = ran.stderr.contains(&format!("the value of {variable} cannot be used for --{name}"));
                     assert!(!ran.stderr.contains("no-value"), "{}", ran.stderr);
-                    if own && typed && value != "" {
+                    if own && typed && !value.is_empty() {
                         assert!(tells, "{variable}: {}", shown(&ran));
                     }
-                    assert!(value != "" || ran.stderr.is_empty(), "{variable}: {}", shown(&ran));
+                    assert!(!value.is_empty() || ran.stderr.is_empty(), "{variable}: {}", shown(&ran));
                 }
             }
         }
