@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use clap::{Arg, Command};
 
 use super::failure::{Failure, code};
+use crate::cli::go_flags::boolean;
 
 /// Flags of the old style that count for these verbs too: without them something would stay in plaintext.
 const SELECTORS: [&str; 2] = ["encrypted-comment-regex", "unencrypted-comment-regex"];
@@ -115,10 +116,10 @@ impl Line {
         let own = is_own.then(|| long.to_owned());
         let mut word = OsString::from(format!("--{long}"));
         if !arg.get_action().takes_values() && !arg.is_require_equals_set() {
-            match value {
-                Some("0" | "f" | "F" | "false" | "FALSE" | "False") => return Some(None),
-                None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => {}
-                Some(other) => word.push(format!("={other}")),
+            match value.map(|value| (boolean(value), value)) {
+                Some((Ok(false), _)) => return Some(None),
+                None | Some((Ok(true), _)) => {}
+                Some((Err(_), other)) => word.push(format!("={other}")),
             }
         } else if let Some(value) = value {
             word.push(format!("={value}"));
