@@ -43,6 +43,12 @@ impl Backup {
     async fn write(&self, plane: &ControlPlane, operator: &Operator, key: &str) {
         let written = |status: &KeyRingStatus| of(status, key).and_then(|key| key.backed_up.clone());
         let before = ring(plane, operator, "a status", |_| true).await;
+        eventually(SOON, "the next second, since the time of a backup has no fraction", || async {
+            let last = written(&before).and_then(|time| time.parse::<Timestamp>().ok());
+            let now = Timestamp::now();
+            if last.is_none_or(|last| now.as_second() > last.as_second()) { Ok(()) } else { Err(now.to_string()) }
+        })
+        .await;
         run_ok(keys(plane, &["backup", "-r", &self.recipient, "-o", &self.file, "--force"]), b"");
         ring(plane, operator, "the backup", |status| written(status) != written(&before)).await;
     }
