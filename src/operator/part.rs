@@ -57,8 +57,10 @@ pub struct Part {
     pub reconciler: Arc<dyn Reconcile>,
     /// Watches and loops, run until the stop on every replica, leading or not.
     pub tasks: Vec<BoxFuture<'static, ()>>,
+    /// Whether its work starts after the first list of Secrets only, since it concludes from what is absent there.
+    pub waits_for_secrets: bool,
     /// Whether its caches are filled, with a word for people when they are not. Work starts, and `/readyz` is 200, only
-    /// then: what concludes from an absence must not do so before the first list.
+    /// then.
     pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
     /// Interest in Secrets.
     pub on_secret: Option<OnSecret>,

@@ -105,12 +105,14 @@ fn start_part(tasks: &mut JoinSet<()>, context: &Arc<Context>, part: Part) {
             tokio::select! { () = task => {}, () = stop.cancelled() => {} }
         });
     }
-    let (driver, reconciler, ready) = (part.driver, part.reconciler, part.ready);
+    let (driver, reconciler, ready, waits) = (part.driver, part.reconciler, part.ready, part.waits_for_secrets);
     let (context, stop) = (context.clone(), context.stop.clone());
     tasks.spawn(async move {
         // Half a second is far below what anybody waits for at start, and needs no wiring between caches.
         let filled = async {
-            context.secrets.settled().await;
+            if waits {
+                context.secrets.settled().await;
+            }
             while ready().is_err() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }

@@ -107,6 +107,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         driver: this.driver.clone(),
         reconciler: this,
         tasks: vec![Box::pin(watched)],
+        waits_for_secrets: true,
         ready,
         on_secret: Some(Box::new(on_secret)),
         routes: None,

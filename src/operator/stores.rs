@@ -13,6 +13,7 @@ use kube::Api;
 
 use super::part::Context;
 use crate::adapters::k8s::secrets;
+use crate::adapters::k8s::seen::Entry;
 use crate::adapters::k8s::watch::{self, Change, Store as Cache};
 use crate::adapters::stores::aws::{AwsConfig, AwsStore};
 use crate::adapters::stores::fake::FakeStore;
@@ -49,8 +50,8 @@ struct Connected {
 /// All stores of the cluster, and the clients that are connected.
 pub struct Stores {
     context: Arc<Context>,
-    namespaced: Arc<Cache<SecretStore>>,
-    cluster: Arc<Cache<ClusterSecretStore>>,
+    namespaced: Arc<Cache<Entry<SecretStore>>>,
+    cluster: Arc<Cache<Entry<ClusterSecretStore>>>,
     clients: Mutex<HashMap<(StoreId, String), Connected>>,
     on_call: OnCall,
     aws_endpoint: Option<String>,
@@ -94,14 +95,14 @@ impl Stores {
     pub async fn watch(self: Arc<Self>, on: impl Fn(StoreId, News) + Send + Sync + Clone) {
         let namespaced = {
             let on = on.clone();
-            move |change: Change<'_, SecretStore>| {
+            move |change: Change<'_, Entry<SecretStore>>| {
                 let parts = |object: &SecretStore| (object.spec.clone(), object.status.clone());
                 if let Some(news) = news(&change, parts) {
                     on(id(StoreKind::SecretStore, change.key), news);
                 }
             }
         };
-        let cluster = move |change: Change<'_, ClusterSecretStore>| {
+        let cluster = move |change: Change<'_, Entry<ClusterSecretStore>>| {
             let parts = |object: &ClusterSecretStore| (object.spec.0.clone(), object.status.clone());
             if let Some(news) = news(&change, parts) {
                 on(id(StoreKind::ClusterSecretStore, change.key), news);
@@ -137,12 +138,12 @@ impl Stores {
             StoreKind::SecretStore => {
                 let entry = self.namespaced.get(&key)?;
                 let object = entry.object.as_ref().ok()?;
-                Some(known(object.spec.clone(), object.status.clone(), &entry.meta))
+                Some(known(object.spec.clone(), object.status.clone(), entry.meta()))
             }
             StoreKind::ClusterSecretStore => {
                 let entry = self.cluster.get(&key)?;
                 let object = entry.object.as_ref().ok()?;
-                Some(known(object.spec.0.clone(), object.status.clone(), &entry.meta))
+                Some(known(object.spec.0.clone(), object.status.clone(), entry.meta()))
             }
         }
     }
@@ -271,10 +272,9 @@ impl Stores {
         let mut stamp = known.version.clone();
         for selector in store::secret_references(&known.spec) {
             let Ok(reference) = store::resolve(id, tenant, &selector, "-") else { continue };
-            let entry = self.context.secrets.get(&ObjectKey::new(reference.namespace, reference.name));
-            let version = entry.as_ref().and_then(|entry| entry.object.as_ref().ok());
+            let secret = self.context.secrets.get(&ObjectKey::new(reference.namespace, reference.name));
             stamp.push('/');
-            stamp.push_str(version.map(|meta| meta.resource_version.as_str()).unwrap_or_default());
+            stamp.push_str(secret.as_ref().map(|meta| meta.resource_version.as_str()).unwrap_or_default());
         }
         stamp
     }
@@ -435,12 +435,14 @@ fn id(kind: StoreKind, key: &ObjectKey) -> StoreId {
     StoreId { kind, namespace: key.namespace.clone(), name: key.name.clone() }
 }
 
-fn news<K>(change: &Change<'_, K>, parts: impl Fn(&K) -> (StoreSpec, Option<StoreStatus>)) -> Option<News> {
+fn news<K: kube::Resource>(
+    change: &Change<'_, Entry<K>>,
+    parts: impl Fn(&K) -> (StoreSpec, Option<StoreStatus>),
+) -> Option<News> {
     let (Some(old), Some(new)) = (change.old, change.new) else { return Some(News::Spec) };
-    if old.meta.uid != new.meta.uid || old.meta.generation != new.meta.generation {
+    if old.meta().uid != new.meta().uid || old.meta().generation != new.meta().generation {
         return Some(News::Spec);
     }
-    let ready =
-        |entry: &watch::Entry<K>| entry.object.as_ref().ok().map(|object| store::is_ready(parts(object).1.as_ref()));
+    let ready = |entry: &Entry<K>| entry.object.as_ref().ok().map(|object| store::is_ready(parts(object).1.as_ref()));
     (ready(old) != ready(new)).then_some(News::Readiness)
 }

@@ -8,6 +8,7 @@ pub mod lease;
 pub mod lock;
 pub mod review;
 pub mod secrets;
+pub mod seen;
 pub mod service_proxy;
 pub mod status;
 pub mod watch;

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,21 +17,13 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::utils;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{ApiError, Cluster, WATCH_SECONDS};
+use super::seen::{Entry, Seen};
 use crate::pure::error::Explain;
 use crate::pure::queue::{Backoff, ObjectKey};
-
-/// One object as last seen.
-pub struct Entry<T> {
-    /// Metadata; of the managed fields only the time of the last change of other than the status.
-    pub meta: ObjectMeta,
-    /// The typed object, or why it cannot be read. The text names the field and never quotes a value.
-    pub object: Result<T, String>,
-}
 
 /// How a watch is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,21 +38,23 @@ pub enum Health {
     Failing(&'static str),
 }
 
-/// What changed: the entry before and after.
+/// What changed: what is kept of the object before and after.
 pub struct Change<'a, T> {
     /// The object.
     pub key: &'a ObjectKey,
     /// Before; `None` when it is new.
-    pub old: Option<&'a Arc<Entry<T>>>,
+    pub old: Option<&'a Arc<T>>,
     /// After; `None` when it is gone.
-    pub new: Option<&'a Arc<Entry<T>>>,
+    pub new: Option<&'a Arc<T>>,
     /// Whether this comes out of a list rather than being news: the object may have been so for long.
     pub listed: bool,
 }
 
 /// The objects of one kind as last seen. Reads never wait for the network.
 pub struct Store<T> {
-    entries: RwLock<HashMap<ObjectKey, Arc<Entry<T>>>>,
+    entries: RwLock<HashMap<ObjectKey, Arc<T>>>,
+    /// Counts the changes.
+    edition: AtomicU64,
     health: watch::Sender<Health>,
     /// Whether a list was ever complete. A watch that breaks later goes on from where it was, without a new list.
     listed: AtomicBool,
@@ -68,24 +62,34 @@ pub struct Store<T> {
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        Self { entries: RwLock::default(), health: watch::channel(Health::Starting).0, listed: AtomicBool::new(false) }
+        Self {
+            entries: RwLock::default(),
+            edition: AtomicU64::new(0),
+            health: watch::channel(Health::Starting).0,
+            listed: AtomicBool::new(false),
+        }
     }
 }
 
 impl<T> Store<T> {
     /// One object.
-    pub fn get(&self, key: &ObjectKey) -> Option<Arc<Entry<T>>> {
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
+    /// Whether there is such an object.
+    pub fn contains(&self, key: &ObjectKey) -> bool {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
     /// All objects, in no order.
-    pub fn all(&self) -> Vec<(ObjectKey, Arc<Entry<T>>)> {
+    pub fn all(&self) -> Vec<(ObjectKey, Arc<T>)> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect()
     }
 
     /// Keys of all objects for which `pick` holds.
-    pub fn keys_where(&self, pick: impl Fn(&ObjectKey, &Entry<T>) -> bool) -> Vec<ObjectKey> {
+    pub fn keys_where(&self, pick: impl Fn(&ObjectKey, &T) -> bool) -> Vec<ObjectKey> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.iter().filter(|(key, entry)| pick(key, entry)).map(|(key, _)| key.clone()).collect()
     }
@@ -98,6 +102,11 @@ impl<T> Store<T> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Another number after each change.
+    pub fn edition(&self) -> u64 {
+        self.edition.load(Ordering::Acquire)
     }
 
     /// How the watch is doing.
@@ -118,8 +127,9 @@ impl<T> Store<T> {
         let _ = health.wait_for(|_| self.is_settled()).await;
     }
 
-    fn set(&self, key: &ObjectKey, entry: Option<Arc<Entry<T>>>) -> Option<Arc<Entry<T>>> {
+    fn set(&self, key: &ObjectKey, entry: Option<Arc<T>>) -> Option<Arc<T>> {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        self.edition.fetch_add(1, Ordering::AcqRel);
         match entry {
             Some(entry) => entries.insert(key.clone(), entry),
             None => entries.remove(key),
@@ -178,34 +188,26 @@ pub struct Scope {
     pub labels: String,
 }
 
-/// Watches the kind `K` until `stop`, keeps `store` up to date, and calls `on` after each change.
-pub async fn objects<K>(
+/// Watches a kind until `stop`, keeps `store` up to date, and calls `on` after each change.
+pub async fn objects<T: Seen>(
     cluster: Cluster,
     scope: Scope,
-    store: Arc<Store<K>>,
-    on: impl Fn(Change<'_, K>) + Send + Sync,
+    store: Arc<Store<T>>,
+    on: impl Fn(Change<'_, T>) + Send + Sync,
     stop: CancellationToken,
-) where
-    K: Resource<DynamicType = ()> + DeserializeOwned + Send + Sync + 'static,
-{
-    let resource = kube::api::ApiResource::erase::<K>(&());
+) {
+    let resource = kube::api::ApiResource::erase::<T::Object>(&());
     let kind = resource.kind.clone();
     let api: Api<DynamicObject> = match &scope.namespace {
         Some(namespace) => Api::namespaced_with(cluster.client(), namespace, &resource),
         None => Api::all_with(cluster.client(), &resource),
     };
-    let decode = |mut object: DynamicObject| {
+    let keep = |mut object: DynamicObject| {
         object.metadata.managed_fields = last_change(object.metadata.managed_fields.take());
-        let meta = object.metadata.clone();
-        let value = serde_json::to_value(&object).unwrap_or_default();
-        let object = serde_json::from_value::<K>(value).map_err(|e| shape_only(&e.to_string()));
-        Entry { meta, object }
-    };
-    let same = |old: &Entry<K>, new: &Entry<K>| {
-        old.meta.uid == new.meta.uid && old.meta.resource_version == new.meta.resource_version
+        T::keep(Entry::read(&object))
     };
     let open = || watcher(api.clone(), config(&scope));
-    follow(open, &kind, decode, same, &store, on, stop).await;
+    follow(open, &kind, keep, T::is_same, &store, on, stop).await;
 }
 
 /// What is kept of a Secret that somebody else's controller may own.
@@ -238,26 +240,23 @@ pub async fn secrets(
         Some(namespace) => Api::namespaced(cluster.client(), namespace),
         None => Api::all(cluster.client()),
     };
-    let decode = |object: PartialObjectMeta<Secret>| {
+    let keep = |object: PartialObjectMeta<Secret>| {
         let meta = object.metadata;
         let owners = meta.owner_references.unwrap_or_default();
         let marks = |all: Option<BTreeMap<String, String>>| {
             let all = all.into_iter().flatten();
             all.filter(|(name, _)| MARKS.iter().any(|prefix| name.starts_with(prefix))).collect()
         };
-        let object = SecretMeta {
+        SecretMeta {
             uid: meta.uid.unwrap_or_default(),
             resource_version: meta.resource_version.unwrap_or_default(),
             controller: owners.into_iter().find(|o| o.controller == Some(true)).map(|o| o.uid),
             labels: marks(meta.labels),
             annotations: marks(meta.annotations),
-        };
-        let meta = ObjectMeta { name: meta.name, namespace: meta.namespace, ..Default::default() };
-        Entry { meta, object: Ok(object) }
+        }
     };
-    let same = |old: &Entry<SecretMeta>, new: &Entry<SecretMeta>| old.object == new.object;
     let open = || watcher(api.clone(), config(&scope));
-    follow(open, "Secret", decode, same, &store, on, stop).await;
+    follow(open, "Secret", keep, SecretMeta::eq, &store, on, stop).await;
 }
 
 /// Of the managed fields, the larger half of most objects, only when something other than the status was changed last.
@@ -272,19 +271,11 @@ fn config(scope: &Scope) -> watcher::Config {
     if scope.labels.is_empty() { config } else { config.labels(&scope.labels) }
 }
 
-/// serde's text may quote the offending value (`string "…"`, `integer `5``, `unknown variant `…``): the quote goes, and
-/// all that follows it.
-fn shape_only(text: &str) -> String {
-    let quotes_value = ["invalid type", "invalid value", "unknown variant"].iter().any(|start| text.contains(start));
-    let cut = text.find(['"', '`']).filter(|_| quotes_value).unwrap_or(text.len());
-    text.get(..cut).unwrap_or_default().trim_end().to_owned()
-}
-
 async fn follow<K, T, S>(
     open: impl Fn() -> S,
     kind: &str,
-    decode: impl Fn(K) -> Entry<T>,
-    same: impl Fn(&Entry<T>, &Entry<T>) -> bool,
+    keep: impl Fn(K) -> T,
+    same: impl Fn(&T, &T) -> bool,
     store: &Store<T>,
     on: impl Fn(Change<'_, T>) + Send + Sync,
     stop: CancellationToken,
@@ -305,7 +296,7 @@ async fn follow<K, T, S>(
         if let Some(unseen) = unseen {
             unseen.remove(&key);
         }
-        let new = Arc::new(decode(object));
+        let new = Arc::new(keep(object));
         let old = store.set(&key, Some(new.clone()));
         // A list repeats what is known: that is no news.
         if !listed || !old.as_ref().is_some_and(|old| same(old, &new)) {
@@ -422,12 +413,10 @@ mod tests {
         let on = |change: Change<'_, String>| {
             seen.lock().unwrap().push(format!("{}{}", if change.new.is_some() { "+" } else { "-" }, change.key));
         };
-        let same = |old: &Entry<String>, new: &Entry<String>| old.meta.resource_version == new.meta.resource_version;
-        let decode =
-            |o: DynamicObject| Entry { object: o.metadata.name.clone().ok_or_else(String::new), meta: o.metadata };
+        let keep = |object: DynamicObject| object.metadata.resource_version.unwrap_or_default();
         let events = std::sync::Mutex::new(Some(events));
         let open = || futures::stream::iter(events.lock().unwrap().take().unwrap_or_default());
-        follow(open, "A", decode, same, &store, on, CancellationToken::new()).await;
+        follow(open, "A", keep, String::eq, &store, on, CancellationToken::new()).await;
         assert_eq!(*seen.lock().unwrap(), ["+a", "+b", "+c", "-b", "-c"], "an unchanged object is no news");
         assert_eq!(store.len(), 1);
         assert_eq!(store.health(), Health::Failing("UnreadableAnswer"));
@@ -448,16 +437,5 @@ mod tests {
         assert_eq!(kept, [ManagedFieldsEntry { time: all[1].time.clone(), ..Default::default() }]);
         assert_eq!(last_change(Some(vec![status])), None);
         assert_eq!(last_change(None), None);
-    }
-
-    #[test]
-    fn decode_errors_do_not_quote_values() {
-        assert_eq!(
-            shape_only("invalid type: string \"hunter2\", expected a map at line 1 column 9"),
-            "invalid type: string"
-        );
-        assert_eq!(shape_only("unknown variant `hunter2`, expected `Owner`"), "unknown variant");
-        assert_eq!(shape_only("invalid type: integer `7`, expected a string"), "invalid type: integer");
-        assert_eq!(shape_only("missing field `spec`"), "missing field `spec`");
     }
 }

@@ -178,13 +178,11 @@ impl Sources {
     ) -> Result<(String, Option<Applied>), Refused> {
         let wanted = fingerprint(&self.context.fingerprints, secret);
         let name = ObjectKey::new(key.namespace.clone(), secret.name());
-        let watched = self.context.secrets.get(&name).and_then(|entry| {
-            entry.object.as_ref().ok().map(|meta| Live {
-                uid: meta.uid.clone(),
-                resource_version: meta.resource_version.clone(),
-                source: meta.labels.get(SOURCE_LABEL).cloned(),
-                adopt: meta.annotations.get(ADOPT_ANNOTATION).cloned(),
-            })
+        let watched = self.context.secrets.get(&name).map(|meta| Live {
+            uid: meta.uid.clone(),
+            resource_version: meta.resource_version.clone(),
+            source: meta.labels.get(SOURCE_LABEL).cloned(),
+            adopt: meta.annotations.get(ADOPT_ANNOTATION).cloned(),
         });
         let mut verdict = decide(&key.name, watched.as_ref(), applied, recorded, wanted);
         if matches!(verdict, Verdict::Create | Verdict::NotOurs) {
@@ -216,9 +214,8 @@ impl Sources {
         pass: &mut Pass,
     ) -> Result<(), ApiError> {
         let label = source_label(&key.name);
-        let labelled = self.context.secrets.keys_where(|secret, entry| {
-            secret.namespace == key.namespace
-                && entry.object.as_ref().is_ok_and(|meta| meta.labels.get(SOURCE_LABEL) == Some(&label))
+        let labelled = self.context.secrets.keys_where(|secret, meta| {
+            secret.namespace == key.namespace && meta.labels.get(SOURCE_LABEL) == Some(&label)
         });
         let mut known: BTreeMap<String, Option<String>> =
             labelled.into_iter().map(|secret| (secret.name, None)).collect();

@@ -25,6 +25,7 @@ use super::driver::{Driver, Reconcile};
 use super::part::{Context, Part};
 use crate::adapters::git;
 use crate::adapters::k8s::events::{EventKind, Note};
+use crate::adapters::k8s::seen::Entry;
 use crate::adapters::k8s::watch::{self, Change, SecretMeta, Store};
 use crate::adapters::k8s::{ApiError, status};
 use crate::pure::crd::encrypted_source::{EncryptedSource, EncryptedSourceStatus};
@@ -67,7 +68,7 @@ type Memories = Arc<Mutex<HashMap<ObjectKey, Memory>>>;
 struct Sources {
     context: Arc<Context>,
     driver: Arc<Driver>,
-    store: Arc<Store<EncryptedSource>>,
+    store: Arc<Store<Entry<EncryptedSource>>>,
     memories: Memories,
     fetches: Arc<Turns>,
     documents: Family<DocumentLabels, Gauge>,
@@ -103,6 +104,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         driver: this.driver.clone(),
         reconciler: this.clone(),
         tasks: vec![Box::pin(watch_objects(this))],
+        waits_for_secrets: true,
         ready,
         on_secret: Some(Box::new(on_secret)),
         routes: None,
@@ -112,7 +114,7 @@ pub fn part(context: &Arc<Context>) -> Part {
 async fn watch_objects(this: Arc<Sources>) {
     let on = {
         let this = this.clone();
-        move |change: Change<'_, EncryptedSource>| this.object_changed(&change)
+        move |change: Change<'_, Entry<EncryptedSource>>| this.object_changed(&change)
     };
     let (context, stop) = (&this.context, this.context.stop.clone());
     watch::objects(context.cluster.clone(), context.scope(), this.store.clone(), on, stop).await;
@@ -144,10 +146,10 @@ impl Drop for Lent<'_> {
 }
 
 impl Sources {
-    fn object_changed(&self, change: &Change<'_, EncryptedSource>) {
+    fn object_changed(&self, change: &Change<'_, Entry<EncryptedSource>>) {
         let same = match (change.old, change.new) {
             (Some(old), Some(new)) => {
-                let (old, new) = (&old.meta, &new.meta);
+                let (old, new) = (old.meta(), new.meta());
                 old.uid == new.uid
                     && old.generation == new.generation
                     && old.annotations == new.annotations
@@ -163,8 +165,7 @@ impl Sources {
 
     /// A Secret that a source wrote, wants to write, or takes its keys from.
     fn secret_changed(&self, change: &Change<'_, SecretMeta>) {
-        let meta = |entry: Option<&Arc<watch::Entry<SecretMeta>>>| entry?.object.as_ref().ok().cloned();
-        let (old, new) = (meta(change.old), meta(change.new));
+        let (old, new) = (change.old, change.new);
         let labels: Vec<String> =
             [&old, &new].into_iter().flatten().filter_map(|meta| meta.labels.get(SOURCE_LABEL).cloned()).collect();
         let secret = change.key;
@@ -393,8 +394,8 @@ impl Reconcile for Sources {
         };
         let source = match &entry.object {
             Ok(source) => source,
-            Err(error) => {
-                tracing::warn!(kind = KIND, object = %key, error, "object cannot be read");
+            Err(unreadable) => {
+                tracing::warn!(kind = KIND, object = %key, error = unreadable.why, "object cannot be read");
                 return Finish::Stuck;
             }
         };

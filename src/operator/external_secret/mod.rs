@@ -16,7 +16,8 @@ use super::driver::{Driver, Reconcile};
 use super::part::{Context, Part};
 use super::stores::Stores;
 use crate::adapters::k8s::events::{EventKind, Note};
-use crate::adapters::k8s::watch::{self, Change, Entry, SecretMeta, Store};
+use crate::adapters::k8s::seen::Entry;
+use crate::adapters::k8s::watch::{self, Change, SecretMeta, Store};
 use crate::adapters::k8s::{ApiError, secrets, status};
 use crate::pure::crd::external_secret::{ExternalSecret, ExternalSecretStatus};
 use crate::pure::desired::{ObservedSecret, SecretAction, WriteMode};
@@ -42,7 +43,7 @@ const MANAGER: &str = "external-secrets";
 struct External {
     context: Arc<Context>,
     driver: Arc<Driver>,
-    store: Arc<Store<ExternalSecret>>,
+    store: Arc<Store<Entry<ExternalSecret>>>,
     stores: Arc<Stores>,
     /// ExternalSecrets by the Secret that they make.
     targets: Mutex<HashMap<ObjectKey, BTreeSet<ObjectKey>>>,
@@ -81,6 +82,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         driver: this.driver.clone(),
         reconciler: this.clone(),
         tasks: vec![Box::pin(watch_objects(this.clone())), Box::pin(watch_stores(this))],
+        waits_for_secrets: true,
         ready,
         on_secret: Some(Box::new(on_secret)),
         routes: None,
@@ -90,7 +92,7 @@ pub fn part(context: &Arc<Context>) -> Part {
 async fn watch_objects(this: Arc<External>) {
     let on = {
         let this = this.clone();
-        move |change: Change<'_, ExternalSecret>| this.object_changed(&change)
+        move |change: Change<'_, Entry<ExternalSecret>>| this.object_changed(&change)
     };
     let (context, stop) = (&this.context, this.context.stop.clone());
     watch::objects(context.cluster.clone(), context.scope(), this.store.clone(), on, stop).await;
@@ -105,7 +107,7 @@ async fn watch_stores(this: Arc<External>) {
 }
 
 impl External {
-    fn object_changed(&self, change: &Change<'_, ExternalSecret>) {
+    fn object_changed(&self, change: &Change<'_, Entry<ExternalSecret>>) {
         let target = |entry: Option<&Arc<Entry<ExternalSecret>>>| {
             let object = entry?.object.as_ref().ok()?;
             Some(ObjectKey::new(change.key.namespace.clone(), object.target_name()))
@@ -127,7 +129,7 @@ impl External {
                 self.driver.add(change.key.clone(), if is_synced(new) { Lane::Refresh } else { Lane::Change });
             }
             (Some(old), Some(new)) => {
-                let (old, new) = (&old.meta, &new.meta);
+                let (old, new) = (old.meta(), new.meta());
                 let same = old.uid == new.uid
                     && old.generation == new.generation
                     && old.labels == new.labels
@@ -189,13 +191,13 @@ impl External {
         let label = ownership::owner_label(es);
         let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
         let ours = |meta: &SecretMeta| meta.labels.get(ownership::LABEL_OWNER) == Some(&label);
-        let keys = self.context.secrets.keys_where(|key, entry| {
-            key.namespace == namespace && key.name != es.target_name() && entry.object.as_ref().is_ok_and(ours)
-        });
+        let keys = self
+            .context
+            .secrets
+            .keys_where(|key, meta| key.namespace == namespace && key.name != es.target_name() && ours(meta));
         keys.into_iter()
             .filter_map(|key| {
-                let entry = self.context.secrets.get(&key)?;
-                let uid = entry.object.as_ref().ok()?.uid.clone();
+                let uid = self.context.secrets.get(&key)?.uid.clone();
                 Some(Orphan { name: key.name, uid })
             })
             .collect()
@@ -406,8 +408,8 @@ impl Reconcile for External {
         };
         let object = match &entry.object {
             Ok(object) => self.observed(key, object),
-            Err(error) => {
-                tracing::warn!(kind = KIND, object = %key, error, "object cannot be read");
+            Err(unreadable) => {
+                tracing::warn!(kind = KIND, object = %key, error = unreadable.why, "object cannot be read");
                 return Finish::Stuck;
             }
         };

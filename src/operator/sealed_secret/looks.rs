@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::adapters::k8s::watch::Entry;
+use crate::adapters::k8s::seen::Entry;
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::queue::ObjectKey;
 use crate::pure::sealed::keys::KeyStates;
@@ -19,7 +19,7 @@ pub(super) struct Facts {
 
 impl Facts {
     pub(super) fn of(entry: &Entry<SealedSecret>, keys: KeyStates, digests: &FingerprintKey) -> Self {
-        let meta = &entry.meta;
+        let meta = entry.meta();
         let generation = meta.generation.unwrap_or_default().to_be_bytes();
         let annotations =
             meta.annotations.iter().flatten().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
@@ -61,6 +61,11 @@ impl Looks {
         }
     }
 
+    /// The pass met a Secret that no watch had told of, in a version that nobody has seen.
+    pub(super) fn met(&self, key: &ObjectKey) {
+        self.saw(key, Some(""));
+    }
+
     /// The pass left the Secret as its facts ask, and the status says so.
     pub(super) fn settle(&self, key: &ObjectKey) {
         if let Some(look) = self.all().get_mut(key) {
@@ -71,6 +76,11 @@ impl Looks {
     /// Nothing is left to be known of a deleted object.
     pub(super) fn forget(&self, key: &ObjectKey) {
         self.all().remove(key);
+    }
+
+    /// Whether a pass over the object has begun.
+    pub(super) fn knows(&self, key: &ObjectKey) -> bool {
+        self.all().contains_key(key)
     }
 
     /// Whether no pass has seen the object's Secret.
@@ -109,7 +119,7 @@ mod tests {
             "metadata": { "uid": "u", "generation": generation, "annotations": { "scope": scope } },
         });
         let object: SealedSecret = serde_json::from_value(object).unwrap();
-        Entry { meta: object.metadata.clone(), object: Ok(object) }
+        Entry { object: Ok(object) }
     }
 
     fn keys(names: &[&str]) -> KeyStates {

@@ -15,7 +15,8 @@ use tokio::sync::Semaphore;
 use super::driver::{Driver, Reconcile};
 use super::part::{Context, Part};
 use crate::adapters::k8s::events::{EventKind, Note};
-use crate::adapters::k8s::watch::{self, Change, Entry, Scope, SecretMeta, Store};
+use crate::adapters::k8s::seen::{Entry, Packed};
+use crate::adapters::k8s::watch::{self, Change, Health, Scope, SecretMeta, Store};
 use crate::adapters::k8s::writer::Written;
 use crate::adapters::k8s::{ApiError, secrets, status};
 use crate::pure::crd::sealed_secret::{IN_FORCE, SealedSecret};
@@ -58,6 +59,9 @@ const VACANCY: Duration = Duration::from_secs(1);
 /// How often a status is written on top of what others wrote meanwhile, before the object's next turn.
 const STATUS_TRIES: usize = 5;
 
+/// The SealedSecrets of one watch.
+type Objects = Store<Packed<SealedSecret>>;
+
 /// What the reconciler, the watches and the endpoints share.
 struct Sealed {
     context: Arc<Context>,
@@ -65,7 +69,7 @@ struct Sealed {
     /// Objects that did not open, and nobody knows why.
     reasons: Arc<Driver>,
     /// One for each watch: all namespaces, or one by one.
-    stores: Vec<(Option<String>, Arc<Store<SealedSecret>>)>,
+    stores: Vec<(Option<String>, Arc<Objects>)>,
     keys: Arc<KeySet>,
     hints: RwLock<Hints>,
     /// Metadata of the Secrets of further namespaces; the operator itself has those of its own scope.
@@ -110,6 +114,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         driver: sealed.driver.clone(),
         reconciler: sealed.clone(),
         tasks: tasks(&sealed),
+        waits_for_secrets: false,
         ready,
         on_secret: context.settings.sealing.repair.then(|| Box::new(on_secret) as _),
         routes: Some(http::routes(sealed)),
@@ -136,6 +141,7 @@ fn tasks(sealed: &Arc<Sealed>) -> Vec<BoxFuture<'static, ()>> {
     ];
     for (namespace, store) in &sealed.stores {
         tasks.push(Box::pin(watch_objects(sealed.clone(), namespace.clone(), store.clone())));
+        tasks.push(Box::pin(requeue_when_listed(sealed.clone(), namespace.clone(), store.clone())));
     }
     // The operator itself watches the Secrets of its own scope; those of further namespaces are this kind's alone.
     for (namespace, store) in sealed.secrets.iter().filter(|_| context.settings.sealing.repair) {
@@ -144,10 +150,10 @@ fn tasks(sealed: &Arc<Sealed>) -> Vec<BoxFuture<'static, ()>> {
     tasks
 }
 
-async fn watch_objects(sealed: Arc<Sealed>, namespace: Option<String>, store: Arc<Store<SealedSecret>>) {
+async fn watch_objects(sealed: Arc<Sealed>, namespace: Option<String>, store: Arc<Objects>) {
     let scope = Scope { namespace, labels: sealed.context.settings.sealing.label_selector.clone() };
     let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
-    let on = move |change: Change<'_, SealedSecret>| sealed.object_changed(&change);
+    let on = move |change: Change<'_, Packed<SealedSecret>>| sealed.object_changed(&change);
     watch::objects(cluster, scope, store, on, stop).await;
 }
 
@@ -156,6 +162,13 @@ async fn watch_secrets(sealed: Arc<Sealed>, namespace: String, store: Arc<Store<
     let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
     let on = move |change: Change<'_, SecretMeta>| sealed.secret_changed(&change);
     watch::secrets(cluster, scope, store, on, stop).await;
+}
+
+/// When the first list of Secrets has come, the objects that waited for it get their turn.
+async fn requeue_when_listed(sealed: Arc<Sealed>, namespace: Option<String>, store: Arc<Objects>) {
+    sealed.secrets_in(namespace.as_deref().unwrap_or_default()).settled().await;
+    let waiting = store.keys_where(|key, _| !sealed.looks.knows(key));
+    waiting.into_iter().for_each(|key| sealed.driver.add(key, Lane::Refresh));
 }
 
 /// One search at a time, while this replica leads.
@@ -179,7 +192,7 @@ async fn requeue_on_new_keys(sealed: Arc<Sealed>) {
 fn in_force(entry: &Entry<SealedSecret>) -> bool {
     let status = entry.object.as_ref().ok().and_then(|object| object.status.as_ref());
     status.is_some_and(|status| {
-        status.observed_generation == entry.meta.generation && status.synced().is_some_and(|c| c.status == "True")
+        status.observed_generation == entry.meta().generation && status.synced().is_some_and(|c| c.status == "True")
     })
 }
 
@@ -203,18 +216,26 @@ impl Sealed {
         self.keys.ready()
     }
 
-    fn object(&self, key: &ObjectKey) -> Option<Arc<Entry<SealedSecret>>> {
+    /// The watched objects among which this one is.
+    fn store(&self, key: &ObjectKey) -> Option<&Objects> {
         let mut stores = self.stores.iter();
-        stores.find(|(namespace, _)| namespace.as_ref().is_none_or(|own| *own == key.namespace))?.1.get(key)
+        let found = stores.find(|(namespace, _)| namespace.as_ref().is_none_or(|own| *own == key.namespace));
+        found.map(|(_, store)| &**store)
     }
 
-    fn object_changed(&self, change: &Change<'_, SealedSecret>) {
+    fn object(&self, key: &ObjectKey) -> Option<Arc<Entry<SealedSecret>>> {
+        Some(Arc::new(self.store(key)?.get(key)?.unpack()))
+    }
+
+    fn object_changed(&self, change: &Change<'_, Packed<SealedSecret>>) {
         let key = change.key.clone();
         match (change.old, change.new) {
             // After a restart most objects are in force: those that are not go first.
-            (None, Some(new)) => self.driver.add(key, if in_force(new) { Lane::Refresh } else { Lane::Change }),
+            (None, Some(new)) => {
+                self.driver.add(key, if in_force(&new.unpack()) { Lane::Refresh } else { Lane::Change })
+            }
             (Some(old), Some(new)) => {
-                if !asks_the_same(&old.meta, &new.meta) {
+                if !asks_the_same(old.unpack().meta(), new.unpack().meta()) {
                     self.driver.add(key, Lane::Change);
                 }
             }
@@ -223,7 +244,7 @@ impl Sealed {
     }
 
     fn secret_changed(&self, change: &Change<'_, SecretMeta>) {
-        if self.object(change.key).is_none() {
+        if !self.store(change.key).is_some_and(|store| store.contains(change.key)) {
             return;
         }
         if let (Some(old), None) = (change.old, change.new)
@@ -233,16 +254,15 @@ impl Sealed {
             self.driver.add_after(change.key.clone(), Lane::Change, VACANCY);
             return;
         }
-        let version = change.new.and_then(|entry| entry.object.as_ref().ok()).map(|meta| &meta.resource_version);
-        if self.looks.is_news(change.key, version.map(String::as_str)) {
+        let version = change.new.map(|meta| meta.resource_version.as_str());
+        if self.looks.is_news(change.key, version) {
             self.driver.add(change.key.clone(), lane_of(change.listed));
         }
     }
 
     /// Whether the SealedSecret controls the Secret.
-    fn is_ours(&self, key: &ObjectKey, secret: &Entry<SecretMeta>) -> bool {
-        let controller = secret.object.as_ref().ok().and_then(|meta| meta.controller.clone());
-        controller.is_some() && controller == self.object(key).and_then(|entry| entry.meta.uid.clone())
+    fn is_ours(&self, key: &ObjectKey, secret: &SecretMeta) -> bool {
+        secret.controller.is_some() && secret.controller == self.object(key).and_then(|entry| entry.meta().uid.clone())
     }
 
     /// How long the name of a Secret that was not ours stays empty still. The live Secret is known to be gone; the watch may
@@ -262,13 +282,30 @@ impl Sealed {
     /// Whether the last pass of this process left the Secret as it is, for the very same object and keys. The watch may tell
     /// of our own write before its answer has come: such a pass has nothing to do.
     fn is_settled(&self, key: &ObjectKey, facts: &Facts) -> bool {
-        let meta = self.secret_meta(key);
-        let meta = meta.as_ref().and_then(|entry| entry.object.as_ref().ok());
-        meta.is_some_and(|meta| self.looks.is_settled(key, facts, &meta.resource_version))
+        self.secret_meta(key).is_some_and(|meta| self.looks.is_settled(key, facts, &meta.resource_version))
     }
 
-    fn secret_meta(&self, key: &ObjectKey) -> Option<Arc<Entry<SecretMeta>>> {
-        self.secrets.get(&key.namespace).unwrap_or(&self.context.secrets).get(key)
+    /// The watched Secrets of a namespace, and of others.
+    fn secrets_in(&self, namespace: &str) -> &Store<SecretMeta> {
+        self.secrets.get(namespace).unwrap_or(&self.context.secrets)
+    }
+
+    fn secret_meta(&self, key: &ObjectKey) -> Option<Arc<SecretMeta>> {
+        self.secrets_in(&key.namespace).get(key)
+    }
+
+    /// Whether the watch knows that there is no such Secret. It may be a moment late: the server refuses to create one that
+    /// is there, and then it is asked.
+    fn is_absent(&self, key: &ObjectKey) -> bool {
+        let secrets = self.secrets_in(&key.namespace);
+        secrets.is_settled() && secrets.health() == Health::Synced && !secrets.contains(key)
+    }
+
+    /// Whether the list of Secrets is to come that tells that there is nothing to do. Everything else begins without it;
+    /// [`requeue_when_listed`] brings these back.
+    fn must_wait(&self, key: &ObjectKey, entry: &Entry<SealedSecret>) -> bool {
+        let is_watched = self.context.settings.sealing.repair || !self.secrets.contains_key(&key.namespace);
+        is_watched && in_force(entry) && !self.secrets_in(&key.namespace).is_settled()
     }
 
     /// The version of the object's Secret, if an earlier process left it as the object asks, and nothing has changed since:
@@ -277,7 +314,6 @@ impl Sealed {
         let object = entry.object.as_ref().ok()?;
         let mark = object.status.as_ref().and_then(|status| status.condition(IN_FORCE)).filter(|_| in_force(entry))?;
         let meta = self.secret_meta(key)?;
-        let meta = meta.object.as_ref().ok()?;
         let covered =
             Covered { uid: &meta.uid, resource_version: &meta.resource_version, settings: self.marked_settings() };
         if !mark::holds(&mark.message, object, covered, keys) {
@@ -348,7 +384,10 @@ impl Sealed {
             mark::make(object, covered, &found, keys)
         };
         let first_look = self.looks.is_first(key);
-        let live = secrets::get(&self.context.cluster, &key.namespace, &key.name).await?;
+        let live = match first_look && self.is_absent(key) {
+            true => None,
+            false => secrets::get(&self.context.cluster, &key.namespace, &key.name).await?,
+        };
         if let Some(wait) = self.vacancy(key).filter(|_| live.is_none()) {
             return Err(Stop::Finish(Finish::FailedFor(wait)));
         }
@@ -376,7 +415,10 @@ impl Sealed {
                 Ok(Acted { outcome: Outcome::Written, mark: mark(&stored) })
             }
             Ok(Written::Kept | Written::Deleted) => Ok(Acted { outcome: Outcome::Kept, mark: None }),
-            Err(error) if error.is_conflict() => Err(Stop::Finish(Finish::Again)),
+            Err(error) if error.is_conflict() => {
+                self.looks.met(key);
+                Err(Stop::Finish(Finish::Again))
+            }
             // A refusal belongs into the status; a server that is away does not, since it is no property of the object.
             Err(error @ (ApiError::Invalid { .. } | ApiError::Denied { .. })) => {
                 Ok(Acted::failed(Failure::api(object, &error.to_string(), error.retry())))
@@ -520,20 +562,24 @@ fn lane_of(listed: bool) -> Lane {
 #[async_trait]
 impl Reconcile for Sealed {
     async fn reconcile(&self, key: &ObjectKey, lane: Lane) -> Finish {
+        let entry = self.object(key);
+        if entry.as_ref().is_some_and(|entry| self.must_wait(key, entry)) {
+            return Finish::Settled(None);
+        }
         // Further turns of a pass are the same pass.
         if lane != Lane::Search {
             self.metrics.requested();
         }
-        let Some(entry) = self.object(key) else { return self.gone(key).await };
+        let Some(entry) = entry else { return self.gone(key).await };
         let object = match &entry.object {
             Ok(object) => object,
-            Err(why) => {
+            Err(unreadable) => {
                 self.metrics.failed("fetch", "");
-                tracing::warn!(object = %key, reason = "Unreadable", "the SealedSecret cannot be read: {why}");
+                tracing::warn!(object = %key, reason = "Unreadable", "the SealedSecret cannot be read: {}", unreadable.why);
                 return Finish::Stuck;
             }
         };
-        if entry.meta.deletion_timestamp.is_some() {
+        if entry.meta().deletion_timestamp.is_some() {
             return Finish::Settled(None);
         }
         let (keys, states) = self.keys.current_states();

@@ -20,7 +20,7 @@ use crate::pure::crd::key_ring::{KeyRing, KeyRingStatus, NAME};
 use crate::pure::desired::SEALING_KEY_LABEL;
 use crate::pure::error::Explain;
 use crate::pure::queue::{Lane, ObjectKey};
-use crate::pure::sealed::keys::{ACTIVE, RETIRED, SealingKey, SealingKeys};
+use crate::pure::sealed::keys::{ACTIVE, KeyStates, RETIRED, SealingKey, SealingKeys};
 use crate::pure::sealed::ring::{self, Ledger, Observed, Tally};
 
 /// Between two counts. A count of unchanged objects costs a look at each, and no private-key operation.
@@ -55,10 +55,20 @@ pub(super) async fn renew_period(context: &Context) -> Option<Duration> {
     }
 }
 
+/// What a count goes by: it stands for as long as these do.
+#[derive(Clone, PartialEq)]
+struct Counted {
+    /// Of each watch.
+    editions: Vec<u64>,
+    keys: KeyStates,
+}
+
 struct Keeper {
     sealed: Arc<Sealed>,
     metrics: RingMetrics,
     ledger: Ledger,
+    /// What was counted last, and by what.
+    counted: Option<(Counted, Tally)>,
     /// The last status that was concluded: what is known of the past where there is no KeyRing.
     last: Option<KeyRingStatus>,
     /// The last failure, so that it is logged once.
@@ -67,7 +77,7 @@ struct Keeper {
 
 /// Counts and reports, for ever, while this replica leads.
 pub(super) async fn keep(sealed: Arc<Sealed>, metrics: RingMetrics) {
-    let mut keeper = Keeper { sealed, metrics, ledger: Ledger::default(), last: None, failing: None };
+    let mut keeper = Keeper { sealed, metrics, ledger: Ledger::default(), counted: None, last: None, failing: None };
     let mut changes = keeper.sealed.keys.changes();
     keeper.head_start().await;
     loop {
@@ -109,8 +119,8 @@ impl Keeper {
 
     /// One count and what follows from it. The metrics are set whatever becomes of the KeyRing.
     async fn pass(&mut self) -> Result<(), ApiError> {
-        let keys = self.sealed.keys.current_set();
-        let tally = self.count(&keys).await;
+        let (keys, states) = self.sealed.keys.current_states();
+        let tally = self.count(&keys, states).await;
         let found = read(&self.sealed.context.cluster).await;
         let ring = found.as_ref().ok().and_then(Option::as_ref);
         let (settings, only_in) = (&self.sealed.context.settings, self.only_in());
@@ -149,20 +159,26 @@ impl Keeper {
         }
     }
 
-    /// Counts on a thread of its own: what must be opened costs milliseconds for each entry.
-    async fn count(&mut self, keys: &SealingKeys) -> Tally {
+    /// Counts on a thread of its own: what must be opened costs milliseconds for each entry. Where nothing has changed the
+    /// last count stands.
+    async fn count(&mut self, keys: &SealingKeys, states: KeyStates) -> Tally {
+        let now =
+            Counted { editions: self.sealed.stores.iter().map(|(_, store)| store.edition()).collect(), keys: states };
+        if let Some((_, tally)) = self.counted.as_ref().filter(|(counted, _)| *counted == now) {
+            return tally.clone();
+        }
         let (sealed, keys) = (self.sealed.clone(), keys.clone());
         let mut ledger = std::mem::take(&mut self.ledger);
         let counted = tokio::task::spawn_blocking(move || {
             let all: HashMap<_, _> = sealed.stores.iter().flat_map(|(_, store)| store.all()).collect();
             ledger.retain(|key: &ObjectKey| all.contains_key(key));
             let mut unreadable = 0;
-            for entry in all.values() {
+            for entry in all.values().map(|packed| packed.unpack()) {
                 let Ok(object) = &entry.object else {
                     unreadable += 1;
                     continue;
                 };
-                let in_force = in_force(entry);
+                let in_force = in_force(&entry);
                 if ledger.knows(object, &keys, in_force) {
                     continue;
                 }
@@ -174,9 +190,12 @@ impl Keeper {
             (ledger, unreadable)
         });
         // Only a panic loses the ledger, and the next pass begins with an empty one.
-        let (ledger, unreadable) = counted.await.unwrap_or_else(|_| (Ledger::default(), u64::MAX));
+        self.counted = None;
+        let Ok((ledger, unreadable)) = counted.await else { return Tally { unreadable: u64::MAX, ..Tally::default() } };
         self.ledger = ledger;
-        Tally { unreadable, ..self.ledger.tally() }
+        let tally = Tally { unreadable, ..self.ledger.tally() };
+        self.counted = Some((now, tally.clone()));
+        tally
     }
 
     async fn report(&self, ring: &KeyRing, status: &KeyRingStatus) -> Result<(), ApiError> {
