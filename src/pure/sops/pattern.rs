@@ -2,7 +2,11 @@
 //! What the two engines would read differently is translated or refused; a refused pattern can never mean "no match",
 //! which in SOPS leaves a file in plaintext.
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::meta::{BuildError, Config, Regex};
+use regex_automata::util::syntax;
+
+/// Largest automaton of one pattern, in bytes.
+const SIZE_LIMIT: usize = 1 << 20;
 
 /// A compiled pattern and its text. Matching is an unanchored search.
 #[derive(Clone, Debug)]
@@ -18,10 +22,12 @@ impl Pattern {
     /// A short text that says what is wrong.
     pub fn new(text: &str) -> Result<Self, String> {
         let translated = translate(text)?;
-        let regex = RegexBuilder::new(&translated).size_limit(1 << 20).build().map_err(|error| {
-            let text = error.to_string();
-            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-        })?;
+        // Each file brings its own pattern, for a handful of names: to compile it into a whole automaton first would take
+        // longer than everything that is asked of it.
+        let config = Config::new().nfa_size_limit(Some(SIZE_LIMIT)).utf8_empty(false).dfa(false);
+        let bytes = syntax::Config::new().utf8(false);
+        let regex =
+            Regex::builder().configure(config).syntax(bytes).build(&translated).map_err(|error| reason(&error))?;
         Ok(Self { text: text.to_owned(), regex })
     }
 
@@ -39,6 +45,16 @@ impl Pattern {
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
+    }
+}
+
+fn reason(error: &BuildError) -> String {
+    match error.syntax_error() {
+        Some(error) => {
+            let text = error.to_string();
+            text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        }
+        None => "the pattern is too large".into(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! own line before what follows it, in the innermost open collection that its column belongs to.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use granit_parser::{Event, Parser, Placement, ScalarStyle, ScanError, StrInput, Tag, options};
 
@@ -141,7 +142,7 @@ impl<'s> Reader<'s> {
             return Err(FormatError::TooDeep { line: self.line(self.cursor), limit: limits::NESTING_DEPTH });
         }
         let mut items = Vec::new();
-        let mut keys = HashSet::new();
+        let mut names = Names::default();
         let mut column = None;
         loop {
             let found = self.next()?;
@@ -156,15 +157,15 @@ impl<'s> Reader<'s> {
             if map {
                 let own = *column.get_or_insert_with(|| self.key_column(&found));
                 let entry = self.entry(found, Layout { flow, indent: own, alias: false }, depth, &mut items)?;
-                if !keys.insert(entry.key.clone()) && self.duplicate.is_none() {
+                if !names.is_new(&entry.key, &items) && self.duplicate.is_none() {
                     self.duplicate = Some((entry.key.clone(), line_of(self.source.as_bytes(), entry.key_span.start)));
                 }
-                items.push(Item::Entry(entry));
+                push(&mut items, Item::Entry(entry));
             } else {
                 let (start, own) = if flow { (found.range.start, indent) } else { self.find_dash(found.range.start) };
                 column.get_or_insert(own);
                 let value = self.node(found, Layout { flow, indent: own, alias: false }, depth)?;
-                items.push(Item::Element(Element { start: self.base + start, value }));
+                push(&mut items, Item::Element(Element { start: self.base + start, value }));
             }
         }
     }
@@ -386,6 +387,42 @@ impl<'s> Reader<'s> {
         let at = error.marker().byte_offset().unwrap_or(self.cursor);
         // The kind's text names grammar only; it never quotes a scalar.
         self.error(at, &error.kind().to_string())
+    }
+}
+
+/// Appends an item. A vector begins with room for four, which is more than most maps hold: in a file of many small maps it
+/// would be most of the memory.
+fn push(items: &mut Vec<Item>, item: Item) {
+    if items.len() == items.capacity() {
+        items.reserve_exact(items.len().max(1));
+    }
+    items.push(item);
+}
+
+/// Tells whether a name is new in its map.
+#[derive(Default)]
+struct Names {
+    /// Hashes of the names, from when on there are many.
+    hashes: HashSet<u64>,
+    state: RandomState,
+}
+
+impl Names {
+    /// Names that are compared one by one: no table is needed for fewer.
+    const FEW: usize = 16;
+
+    /// Whether no entry among `items` has the name. Called once for each entry, before it is appended.
+    fn is_new(&mut self, name: &str, items: &[Item]) -> bool {
+        let names =
+            || items.iter().filter_map(|item| if let Item::Entry(entry) = item { Some(&*entry.key) } else { None });
+        if items.len() < Self::FEW {
+            return names().all(|other| other != name);
+        }
+        if self.hashes.is_empty() {
+            self.hashes.extend(names().map(|name| self.state.hash_one(name)));
+        }
+        // Two names may share a hash.
+        self.hashes.insert(self.state.hash_one(name)) || names().all(|other| other != name)
     }
 }
 
