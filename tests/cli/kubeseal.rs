@@ -134,6 +134,22 @@ fn several_documents_overridden_names_and_namespaces() {
     }
 }
 
+/// As kubectl does: files of the list that are missing are passed over.
+#[test]
+fn the_namespace_comes_from_the_first_kubeconfig_of_the_list_that_is_there() {
+    let context = "current-context: c
+contexts: [{name: c, context: {cluster: x, namespace: from-file}}]
+clusters: [{name: x, cluster: {server: 'https://127.0.0.1:1'}}]
+";
+    let list = format!("/missing/kubeconfig:{}", file_with("kubeconfig", context).display());
+    for (name, program) in BOTH {
+        let mut command = program(&["--cert", &cert()]);
+        command.env("KUBECONFIG", &list);
+        let sealed = run_ok(command, b"{metadata: {name: a}, stringData: {a: b}}");
+        assert!(sealed.contains("\"namespace\": \"from-file\""), "{name}: {sealed}");
+    }
+}
+
 fn sealed_with(scope: &str, item: &str) -> String {
     let annotations = match scope {
         "strict" => json!({}),

@@ -1,6 +1,7 @@
 //! One client, bounded calls, closed errors.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub struct Overrides {
     pub impersonate_groups: Vec<String>,
     pub client_certificate: Option<String>,
     pub client_key: Option<String>,
-    pub certificate_authority: Option<std::path::PathBuf>,
+    pub certificate_authority: Option<PathBuf>,
     pub insecure: bool,
     pub tls_server_name: Option<String>,
     pub proxy_url: Option<String>,
@@ -202,38 +203,64 @@ fn unquoted(status: &kube::core::Status, what: &str) -> String {
     }
 }
 
+/// The kubeconfig as kubectl finds it: the named file, else those of the list in KUBECONFIG that exist, else
+/// `~/.kube/config`. `None` without any.
+pub fn kubeconfig(named: Option<&Path>) -> Result<Option<Kubeconfig>, ApiError> {
+    let found = match (named, variable("KUBECONFIG")) {
+        (Some(path), _) => return read(path).map(Some),
+        (None, Some(list)) => std::env::split_paths(&list).collect(),
+        (None, None) => variable("HOME").map(|home| Path::new(&home).join(".kube/config")).into_iter().collect(),
+    };
+    merged(found)
+}
+
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn merged(paths: Vec<PathBuf>) -> Result<Option<Kubeconfig>, ApiError> {
+    let mut merged: Option<Kubeconfig> = None;
+    for path in paths.iter().filter(|path| path.exists()) {
+        let file = read(path)?;
+        merged = Some(match merged {
+            Some(first) => first.merge(file).map_err(|e| ApiError::Config(one_line(&chain(&e))))?,
+            None => file,
+        });
+    }
+    Ok(merged)
+}
+
+fn read(path: &Path) -> Result<Kubeconfig, ApiError> {
+    let mut file = Kubeconfig::read_from(path).map_err(|e| ApiError::Config(one_line(&chain(&e))))?;
+    // kubectl writes an empty one into files that have none; it must not go before that of the next file.
+    file.current_context = file.current_context.filter(|context| !context.is_empty());
+    Ok(file)
+}
+
 impl Cluster {
     /// Connects by `kubeconfig` (and `context`), else by KUBECONFIG or `~/.kube/config`, else as a pod.
     pub async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Self, ApiError> {
         let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-        let config = match kubeconfig {
-            Some(path) => {
-                let file = Kubeconfig::read_from(path).map_err(|e| ApiError::Config(one_line(&chain(&e))))?;
-                Config::from_custom_kubeconfig(file, &options)
-                    .await
-                    .map_err(|e| ApiError::Config(one_line(&chain(&e))))?
-            }
-            None if context.is_some() => {
-                Config::from_kubeconfig(&options).await.map_err(|e| ApiError::Config(one_line(&chain(&e))))?
-            }
-            None => Config::infer().await.map_err(|e| ApiError::Config(one_line(&chain(&e))))?,
+        let Some(file) = self::kubeconfig(kubeconfig)? else {
+            return match context {
+                Some(context) => {
+                    Err(ApiError::Config(format!("there is no kubeconfig that could have a context {context:?}")))
+                }
+                None => Self::without_a_file(),
+            };
         };
-        Self::from_config(config)
+        let config = Config::from_custom_kubeconfig(file, &options).await;
+        Self::from_config(config.map_err(|e| ApiError::Config(one_line(&chain(&e))))?)
     }
 
     /// Connects by `kubeconfig` or the usual places, with values of the command line in the place of the file's.
     pub async fn connect_with(kubeconfig: Option<&Path>, overrides: &Overrides) -> Result<Self, ApiError> {
         let failed = |e: &(dyn std::error::Error + 'static)| ApiError::Config(one_line(&chain(e)));
-        let file = match kubeconfig {
-            Some(path) => Kubeconfig::read_from(path),
-            None => Kubeconfig::read(),
-        };
-        let file = match (file, kubeconfig) {
-            (Ok(file), _) => file,
+        let file = match self::kubeconfig(kubeconfig)? {
+            Some(file) => file,
             // Without a file a server alone is enough; without that, the pod's account is what is left.
-            (Err(_), None) if overrides.server.is_some() => Kubeconfig::default(),
-            (Err(_), None) => return Self::in_cluster(),
-            (Err(error), Some(_)) => return Err(failed(&error)),
+            None if overrides.server.is_some() => Kubeconfig::default(),
+            None => return Self::without_a_file(),
         };
         let options = KubeConfigOptions {
             context: overrides.context.clone(),
@@ -261,6 +288,16 @@ impl Cluster {
         config.tls_server_name = overrides.tls_server_name.clone().or(config.tls_server_name);
         overrides.apply_to(&mut config.auth_info);
         Self::from_config(config)
+    }
+
+    /// As a pod. Where this is none, what was looked for is said.
+    fn without_a_file() -> Result<Self, ApiError> {
+        Self::in_cluster().map_err(|error| match (error, variable("KUBECONFIG")) {
+            (ApiError::Config(text), Some(list)) => {
+                ApiError::Config(format!("{}: no such file; {text}", Path::new(&list).display()))
+            }
+            (error, _) => error,
+        })
     }
 
     /// Connects as a pod, and only so: the incumbent controllers read no kubeconfig.
@@ -348,6 +385,25 @@ mod tests {
         });
         let status: kube::core::Status = serde_json::from_value(status).unwrap();
         ApiError::of(kube::Error::Api(Box::new(status)), "Secret team/s", false)
+    }
+
+    #[test]
+    fn kubeconfigs_of_a_list_are_merged_and_those_that_are_missing_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let clusters = file("a", "{current-context: '', clusters: [{name: c, cluster: {server: 'https://c.test'}}]}");
+        let contexts =
+            file("b", "{current-context: one, contexts: [{name: one, context: {cluster: c, namespace: n}}]}");
+        let missing = || folder.path().join("missing");
+        let found = merged(vec![missing(), clusters, contexts]).unwrap().unwrap();
+        assert_eq!((found.current_context.as_deref(), found.clusters.len(), found.contexts.len()), (Some("one"), 1, 1));
+        assert!(merged(vec![missing()]).unwrap().is_none());
+        assert!(merged(vec![file("broken", "[")]).is_err(), "one that is there is meant");
+        assert!(kubeconfig(Some(&missing())).is_err(), "so is one that is named");
     }
 
     #[test]

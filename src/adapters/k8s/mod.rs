@@ -14,4 +14,4 @@ pub mod status;
 pub mod watch;
 pub mod writer;
 
-pub use client::{ApiError, Cluster, Overrides};
+pub use client::{ApiError, Cluster, Overrides, kubeconfig};

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::bail;
 use http::{Method, StatusCode};
-use kube::config::Kubeconfig;
 use zeroize::Zeroizing;
 
 use super::args::KubesealArgs;
@@ -154,11 +153,7 @@ fn described(answer: &Answer) -> String {
 /// Namespace of the kubeconfig's context (`default` where it names none), or of the pod; empty without either. No
 /// connection is made.
 pub(super) fn context_namespace(kubeconfig: Option<&Path>, context: Option<&str>) -> String {
-    let file = match kubeconfig {
-        Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
-    };
-    let context = file.ok().and_then(|file| {
+    let context = crate::adapters::k8s::kubeconfig(kubeconfig).ok().flatten().and_then(|file| {
         let current = context.map(str::to_owned).or(file.current_context)?;
         file.contexts.into_iter().find(|context| context.name == current)?.context
     });
