@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use latchwork::pure::sealed::generate::{NewKey, generate};
@@ -134,6 +136,27 @@ fn several_documents_overridden_names_and_namespaces() {
     }
 }
 
+/// JSON has no mark between documents: one object follows the other, as `kubeseal` itself and `jq` print them.
+#[test]
+fn json_objects_one_after_the_other_are_documents_too() {
+    let secret = |name: &str| json!({ "metadata": { "name": name, "namespace": "team" }, "stringData": { "a": name } });
+    let stream = format!("{}{}\n{}", secret("a"), secret("b"), secret("c"));
+    for (name, program) in BOTH {
+        let sealed = run_ok(program(&["--cert", &cert()]), stream.as_bytes());
+        assert_eq!(sealed.matches("\"kind\": \"SealedSecret\"").count(), 3, "{name}: {sealed}");
+    }
+    let text = std::fs::read_to_string(vector("keys/old.key")).unwrap();
+    let other = std::fs::read_to_string(key()).unwrap();
+    let key = |text: &str| json!({ "kind": "Secret", "data": { "tls.key": STANDARD.encode(text) } });
+    let keys = file_with("keys.json", &format!("{}{}", key(&text), key(&other)));
+    let sealed = run_ok(ours(&["--cert", &cert()]), secret("a").to_string().as_bytes());
+    for (name, program) in BOTH {
+        let keys = keys.display().to_string();
+        let opened = run_ok(program(&["--recovery-unseal", "--recovery-private-key", &keys]), sealed.as_bytes());
+        assert_eq!(data(&opened)["a"], "YQ==", "{name}");
+    }
+}
+
 /// As kubectl does: files of the list that are missing are passed over.
 #[test]
 fn the_namespace_comes_from_the_first_kubeconfig_of_the_list_that_is_there() {
@@ -248,10 +271,9 @@ fn merging_and_files() {
 
 #[test]
 fn recovery_takes_pem_secrets_and_lists() {
-    use base64::Engine as _;
     let text = |name: &str| std::fs::read_to_string(vector(name)).unwrap();
     let secret = |name: &str| {
-        let key = base64::engine::general_purpose::STANDARD.encode(text(&format!("keys/{name}.key")));
+        let key = STANDARD.encode(text(&format!("keys/{name}.key")));
         json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "data": { "tls.key": key } })
     };
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": [secret("old"), secret("current")] });

@@ -65,7 +65,10 @@ fn add_keys(keys: &mut SealingKeys, name: &str, text: &[u8]) -> anyhow::Result<(
     let unreadable = || format!("{name} is neither a private key in PEM nor a Secret or List in JSON or YAML");
     let text = std::str::from_utf8(text).ok().with_context(unreadable)?;
     // The parser's text could quote the key: its place is enough.
-    let backups: Vec<Option<Backup>> = serde_saphyr::from_multiple(text).ok().with_context(unreadable)?;
+    let backups: Vec<Option<Backup>> = match manifest::json_stream(text) {
+        Some(backups) => backups,
+        None => serde_saphyr::from_multiple(text).ok().with_context(unreadable)?,
+    };
     let mut found = 0;
     for backup in backups.into_iter().flatten() {
         let list = if backup.items.is_empty() { vec![backup] } else { backup.items };

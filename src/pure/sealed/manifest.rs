@@ -1,5 +1,6 @@
 //! One SealedSecret from the text of a request or a file.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::pure::crd::sealed_secret::SealedSecret;
@@ -68,9 +69,17 @@ fn parse(text: &str) -> Result<Value, ManifestError> {
     }
 }
 
+/// The objects of a text that is JSON: one, or several behind each other, as `kubeseal`, `jq` and `kubectl` print them.
+pub fn json_stream<'de, T: Deserialize<'de>>(text: &'de str) -> Option<Vec<T>> {
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().ok()
+}
+
 fn documents(text: &str) -> Result<Vec<Value>, ManifestError> {
-    if let Ok(value) = serde_json::from_str(text) {
-        return Ok(vec![value]);
+    if let Some(values) = json_stream(text) {
+        return Ok(values);
     }
     let mut documents = serde_saphyr::from_multiple::<Value>(text).map_err(|e| {
         ManifestError::Syntax(e.location().map(|l| format!(" (line {})", l.line())).unwrap_or_default())
@@ -105,6 +114,11 @@ mod tests {
         let yaml = "---\napiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: a}\nspec: {encryptedData: {}}\n";
         assert!(read_one(yaml.as_bytes()).is_ok());
         assert_eq!(read_one(format!("{yaml}{yaml}").as_bytes()).err(), Some(ManifestError::Several));
+        // Of JSON one follows the other without anything between them.
+        assert_eq!(read_one(format!("{json}{json}").as_bytes()).err(), Some(ManifestError::Several));
+        for stream in [format!("{json}{json}"), format!(" {json}\n{json}\n"), format!("{json}\n---\n{yaml}")] {
+            assert_eq!(read_all(stream.as_bytes()).map(|objects| objects.len()).ok(), Some(2), "{stream}");
+        }
         let kind = read_one(br#"{"apiVersion":"v1","kind":"Secret"}"#).err().map(|e| e.to_string());
         assert_eq!(kind.as_deref(), Some("unexpected resource type: v1, Kind=Secret"));
         for bad in [&b"\xff"[..], b"", b"a: [", b"just text", b"{\"a\":"] {

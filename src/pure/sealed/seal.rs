@@ -12,6 +12,7 @@ use zeroize::ZeroizeOnDrop;
 use super::blob::{self, IllegalBase64};
 use super::item::SealFailure;
 use super::keys::Certificate;
+use super::manifest::json_stream;
 use super::reseal::{LAST_APPLIED, seal_entries, set_scope};
 use super::scope::Scope;
 use crate::pure::crd::sealed_secret::{SealedSecret, SealedSecretSpec, SecretTemplate, Template, TemplateMetadata};
@@ -87,9 +88,13 @@ pub struct SealRequest {
 /// Reads every Secret of a JSON or YAML text.
 pub fn read_secrets(text: &[u8]) -> Result<Vec<SecretInput>, SealError> {
     let text = std::str::from_utf8(text).map_err(|_| SealError::NoSecrets)?;
-    // The parser's own text can quote a value: only the place is kept.
-    let secrets: Vec<Option<SecretInput>> = serde_saphyr::from_multiple(text)
-        .map_err(|e| SealError::Syntax(e.location().map(|l| format!(" (line {})", l.line())).unwrap_or_default()))?;
+    let secrets: Vec<Option<SecretInput>> = match json_stream(text) {
+        Some(secrets) => secrets,
+        // The parser's own text can quote a value: only the place is kept.
+        None => serde_saphyr::from_multiple(text).map_err(|e| {
+            SealError::Syntax(e.location().map(|l| format!(" (line {})", l.line())).unwrap_or_default())
+        })?,
+    };
     let secrets: Vec<_> = secrets.into_iter().flatten().filter(|secret| !secret.is_nothing()).collect();
     if secrets.is_empty() { Err(SealError::NoSecrets) } else { Ok(secrets) }
 }
