@@ -130,12 +130,25 @@ fn classic(text: &str) -> String {
             }
             (Some("#"), Some("UNIT" | "EOF"), ..) => {}
             _ => {
-                out.push_str(line);
+                match bucket(line) {
+                    Some(moved) => out.push_str(&moved),
+                    None => out.push_str(line),
+                }
                 out.push('\n');
             }
         }
     }
     out
+}
+
+/// A bucket's line as client_golang writes it: the limit is the last label, and a whole number has no fraction.
+fn bucket(line: &str) -> Option<String> {
+    let (name, rest) = line.split_once("_bucket{le=\"")?;
+    let (limit, rest) = rest.split_once('"')?;
+    let (labels, value) = rest.rsplit_once('}')?;
+    let labels = labels.strip_prefix(',').map(|labels| format!("{labels},")).unwrap_or_default();
+    let limit = limit.strip_suffix(".0").unwrap_or(limit);
+    Some(format!("{name}_bucket{{{labels}le=\"{limit}\"}}{value}"))
 }
 
 /// A gauge of fractions, for the incumbents' series that need one.
@@ -168,6 +181,8 @@ mod tests {
             "latchwork_reconciles_total{kind=\"SealedSecret\",result=\"settled\"} 1",
             "# TYPE latchwork_build_info gauge",
             "# TYPE latchwork_reconcile_seconds histogram",
+            "latchwork_reconcile_seconds_bucket{kind=\"SealedSecret\",le=\"0.004\"} 1",
+            "latchwork_reconcile_seconds_bucket{kind=\"SealedSecret\",le=\"+Inf\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} missing in\n{text}");
         }

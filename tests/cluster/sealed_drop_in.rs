@@ -110,7 +110,10 @@ async fn warnings_go_to_standard_error_and_metrics_name_no_object_when_asked() {
     rig::tls::install_provider();
     let url = format!("http://{NODE_ADDRESS}:{metrics}/metrics");
     let shown = reqwest::get(url).await.unwrap().text().await.unwrap();
-    assert!(shown.contains("sealed_secrets_controller_unseal_errors_total{reason=\"unseal\""), "{shown}");
+    assert!(
+        shown.contains("sealed_secrets_controller_unseal_errors_total{namespace=\"default\",reason=\"unseal\"}"),
+        "{shown}"
+    );
     assert!(!shown.contains("named-nowhere"), "{shown}");
 }
 

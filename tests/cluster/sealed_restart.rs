@@ -111,7 +111,8 @@ async fn a_restart_opens_and_writes_nothing_but_what_changed_meanwhile() {
     let operator = Operator::start(&plane.kubeconfig, &namespace, &arguments).await;
     seen_all(&operator, 0, OBJECTS).await;
     assert_eq!(versions(plane, &namespace).await, before, "nothing was written");
-    let condition = format!("sealed_secrets_controller_condition_info{{namespace=\"{namespace}\",name=\"s0\"");
+    let condition =
+        format!("sealed_secrets_controller_condition_info{{condition=\"Synced\",name=\"s0\",namespace=\"{namespace}\"");
     assert_eq!(operator.metric(&condition).await, Some(1.0), "and yet it is counted");
     assert!(operator.stop().await.success());
 

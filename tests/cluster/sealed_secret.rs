@@ -192,7 +192,7 @@ async fn a_sealed_secret_becomes_its_secret_and_is_kept_right() {
     .await;
     let metrics = get(&operator.metrics).await.unwrap();
     let condition = format!(
-        "sealed_secrets_controller_condition_info{{namespace=\"{namespace}\",name=\"db\",condition=\"Synced\",ss_app_kubernetes_io_instance=\"\"}} 1"
+        "sealed_secrets_controller_condition_info{{condition=\"Synced\",name=\"db\",namespace=\"{namespace}\",ss_app_kubernetes_io_instance=\"\"}} 1"
     );
     assert!(metrics.contains(&condition), "{metrics}");
 
@@ -295,7 +295,7 @@ async fn a_key_added_at_run_time_opens_and_is_served_without_a_restart() {
     assert_eq!(condition.reason, "NoKey");
     let metrics = get(&operator.metrics).await.unwrap();
     let errors =
-        format!("sealed_secrets_controller_unseal_errors_total{{reason=\"unseal\",namespace=\"{namespace}\"}} ");
+        format!("sealed_secrets_controller_unseal_errors_total{{namespace=\"{namespace}\",reason=\"unseal\"}} ");
     assert!(metrics.contains(&errors), "{metrics}");
 
     // One unreadable key beside it does no harm.
