@@ -30,6 +30,17 @@ pub trait Explain: std::error::Error {
         let text = one_line(&self.to_string());
         if hint.is_empty() { text } else { format!("{text}; {}", one_line(&hint)) }
     }
+
+    /// The same with the error's own line breaks: for places where no second line can be forged.
+    fn lines(&self) -> String {
+        let (text, hint) = (each_line(&self.to_string()), self.hint());
+        if hint.is_empty() { text } else { format!("{text}; {}", one_line(&hint)) }
+    }
+}
+
+/// Line breaks kept, other control characters folded.
+pub fn each_line(text: &str) -> String {
+    text.lines().map(one_line).collect::<Vec<_>>().join("\n")
 }
 
 /// Folds line breaks and control characters, so that an error is one line and cannot forge a second one in a log.

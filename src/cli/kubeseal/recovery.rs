@@ -27,8 +27,8 @@ pub(super) fn unseal(text: &[u8], key_files: &[PathBuf], output: Output) -> anyh
     let options = UnsealOptions { deprecated_data: false, ..Default::default() };
     let unsealed = match unseal_with(&object, &keys, &Hints::default(), Timestamp::now(), options) {
         Ok(unsealed) => unsealed,
-        // The incumbent's words, and behind them on the same line what it does not know: the cause.
-        Err(error @ UnsealError::Entries(_)) => bail!("{}", error.line()),
+        // The incumbent's words, and behind them on the last line what it does not know: the cause.
+        Err(error @ UnsealError::Entries(_)) => bail!("{}", error.lines()),
         Err(error) => return Err(error.into()),
     };
     let (candidate, proof) = unsealed.into_candidate();

@@ -10,7 +10,7 @@ use crate::pure::crd::sealed_secret::{
     IN_FORCE, READY, RECONCILING, STALLED, SYNCED, SealedSecret, SealedSecretCondition, SealedSecretStatus,
 };
 use crate::pure::desired::{GuardError, GuardPolicy, ObservedSecret, SecretAction, WriteMode, guard};
-use crate::pure::error::{Explain, Retry, clip, one_line};
+use crate::pure::error::{Explain, Retry, clip, each_line, one_line};
 use crate::pure::limits;
 use crate::pure::queue::ObjectKey;
 
@@ -225,13 +225,13 @@ pub fn conclude(object: &SealedSecret, outcome: &Outcome, mark: Option<String>, 
     let before = object.status.clone().unwrap_or_default();
     if let Outcome::Failed(failure) = outcome
         && failure.is_unexplained()
-        && tells(&before, object, &one_line(&failure.to_string()))
+        && tells(&before, object, &each_line(&failure.to_string()))
     {
         return Report { status: None, event: None };
     }
     let (status, reason, message) = match outcome {
         Outcome::Kept | Outcome::Written => ("True", "Unsealed", String::new()),
-        Outcome::Failed(failure) => ("False", failure.reason(), clip(&failure.line(), limits::SEALED_MESSAGE_BYTES)),
+        Outcome::Failed(failure) => ("False", failure.reason(), clip(&failure.lines(), limits::SEALED_MESSAGE_BYTES)),
     };
     let generation = object.metadata.generation;
     let mut writer = Conditions { conditions: before.conditions, now: Time(now), changed: false };
@@ -339,9 +339,9 @@ fn update_after(transition: Option<&Time>, now: &Time) -> Time {
 }
 
 fn failure_event(failure: &Failure) -> Event {
-    let line = failure.line();
+    let text = failure.lines();
     let (reason, text) = match failure {
-        Failure::Unseal(_) => ("ErrUnsealFailed", format!("Failed to unseal: {line}")),
+        Failure::Unseal(_) => ("ErrUnsealFailed", format!("Failed to unseal: {text}")),
         Failure::Immutable(key) => (
             "ErrUpdateFailed",
             format!(
@@ -351,7 +351,7 @@ fn failure_event(failure: &Failure) -> Event {
             ),
         ),
         // The incumbent's event leaves out the words that its condition begins with.
-        _ => ("ErrUpdateFailed", line.strip_prefix("failed update: ").unwrap_or(&line).to_owned()),
+        _ => ("ErrUpdateFailed", text.strip_prefix("failed update: ").unwrap_or(&text).to_owned()),
     };
     Event { warning: true, reason, message: clip(&text, limits::CONDITION_MESSAGE_BYTES) }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::blob::{self, IllegalBase64};
 use super::diagnose::Cause;
@@ -225,7 +226,7 @@ impl Unsealed {
         self.kept.settle(&mut Target { data, labels, annotations }, live.as_ref());
     }
 
-    /// The Secret before the guards, without owner references, and the proof that its values opened under the scope of
+    /// The Secret before the guards, without its SealedSecret as the owner, and the proof that its values opened under the scope of
     /// their object. [`super::decide`] adds the owner.
     pub fn into_candidate(self) -> (Candidate, Proof) {
         (self.candidate, Proof::sealed_opened())
@@ -310,7 +311,8 @@ fn render_opened(
             labels: template.metadata.labels.clone(),
             annotations: template.metadata.annotations.clone(),
             finalizers: template.metadata.finalizers.clone(),
-            owners: vec![],
+            // Where the SealedSecret is not to be the owner, its template may name others.
+            owners: if skip_owner { owners(template) } else { vec![] },
             immutable: template.immutable,
             data: {
                 let (data, random) =
@@ -322,6 +324,11 @@ fn render_opened(
         },
     };
     Ok(Unsealed { candidate, skip_owner, found: opened.found, kept })
+}
+
+fn owners(template: &SecretTemplate) -> Vec<OwnerReference> {
+    let named = template.metadata.rest.get("ownerReferences").cloned();
+    named.and_then(|named| serde_json::from_value(named).ok()).unwrap_or_default()
 }
 
 /// The template, or which field of it is not what it should be.

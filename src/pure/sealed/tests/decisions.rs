@@ -97,6 +97,22 @@ fn a_secret_that_is_right_is_kept() {
 }
 
 #[test]
+fn a_template_names_owners_only_where_the_sealed_secret_is_none() {
+    let spec = |annotations: serde_json::Value, owners: serde_json::Value| {
+        json!({ "template": { "metadata": { "annotations": annotations, "ownerReferences": owners } },
+                "encryptedData": { "a": sealed(0, Scope::Strict, "n", "s", "v") } })
+    };
+    let other = || json!([{ "apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "u9" }]);
+    let owners = |spec| {
+        let Ok(SecretAction::Write { secret, .. }) = decided(spec, None) else { panic!("not written") };
+        secret.owners().iter().map(|owner| owner.uid.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(owners(spec(json!({}), other())), ["u1"]);
+    assert_eq!(owners(spec(json!({ SKIP_OWNER: "true" }), other())), ["u9"]);
+    assert!(owners(spec(json!({ SKIP_OWNER: "true" }), json!("nonsense"))).is_empty());
+}
+
+#[test]
 fn an_immutable_secret_is_not_tried_in_vain() {
     let mut live = live(json!({}), Some("u1"), json!({ "a": "b2xk" }));
     live.immutable = Some(true);
@@ -185,4 +201,14 @@ fn status_and_event_say_each_thing_once() {
     assert!(event.message.starts_with("Failed to unseal: no key could decrypt secret (a)"), "{}", event.message);
     let message = report.status.and_then(|s| s.synced().cloned()).expect("set").message;
     assert!(message.starts_with("no key could decrypt secret (a); a: "), "{message}");
+
+    // Causes that differ stand on lines of their own, as the incumbent has them; the reason follows the last.
+    let good = sealed(0, Scope::Strict, "n", "s", "v");
+    let object = strict(json!({ "encryptedData": { "a": good, "b": "?" } }));
+    let report = conclude(&object, &Outcome::Failed(failed_unseal(&object).into()), None, now("2026-01-06T00:00:00Z"));
+    let lines = "illegal base64 data at input byte 0 (b)\nno key could decrypt secret (a); a: ";
+    let message = report.status.and_then(|s| s.synced().cloned()).expect("set").message;
+    assert!(message.starts_with(lines), "{message}");
+    let message = report.event.expect("event").message;
+    assert!(message.starts_with(&format!("Failed to unseal: {lines}")), "{message}");
 }
