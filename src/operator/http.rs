@@ -39,6 +39,8 @@ pub fn main_router(readiness: Readiness, routes: Vec<Router>) -> Router {
     };
     let router = Router::new().route("/healthz", any(|| async { "ok\n" })).route("/readyz", any(ready));
     let router = routes.into_iter().fold(router, Router::merge);
+    // In the incumbent's words.
+    let router = router.fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") });
     router.layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES))
 }
 

@@ -52,10 +52,18 @@ pub fn find(text: &[u8]) -> Result<Vec<Numbered>, ManifestError> {
     Ok(found)
 }
 
-fn typed(value: Value) -> Result<SealedSecret, ManifestError> {
+fn typed(mut value: Value) -> Result<SealedSecret, ManifestError> {
     let word = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
     if (word("apiVersion"), word("kind")) != ("bitnami.com/v1alpha1", "SealedSecret") {
         return Err(ManifestError::Kind(one_line(&format!("{}, Kind={}", word("apiVersion"), word("kind")))));
+    }
+    // What is not there is empty, as Go reads it: such an object has no name, or no values.
+    for field in ["metadata", "spec"] {
+        if value.get(field).is_none_or(Value::is_null)
+            && let Some(fields) = value.as_object_mut()
+        {
+            fields.insert(field.into(), Value::Object(serde_json::Map::new()));
+        }
     }
     serde_json::from_value(value).map_err(|_| ManifestError::Shape)
 }
