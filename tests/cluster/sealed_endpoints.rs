@@ -335,12 +335,15 @@ async fn our_kubeseal_shows_its_token_to_a_controller_that_asks_for_it() {
     let file = folder.join("db.json");
     std::fs::write(&file, object("shop", "db").to_string()).unwrap();
     let before = std::fs::read_to_string(&file).unwrap();
-    let mut rekey = process::latchwork();
-    rekey.args(["rekey", "--cluster", "--yes", "--only", "sealed", "--controller-namespace", "latchwork-system"]);
-    rekey.args(["--controller-name", "latchwork", "--kubeconfig"]).arg(&ci).arg(&folder);
-    let ran = run(rekey, b"");
-    assert!(ran.status.success(), "{}{}", ran.stdout, ran.stderr);
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "{}", ran.stdout);
+    for how in ["--yes", "--dry-run"] {
+        let mut rekey = process::latchwork();
+        rekey.args(["rekey", "--cluster", how, "--only", "sealed", "--controller-namespace", "latchwork-system"]);
+        rekey.args(["--controller-name", "latchwork", "--kubeconfig"]).arg(&ci).arg(&folder);
+        let ran = run(rekey, b"");
+        assert!(ran.status.success(), "{how}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains("1 on the present keys"), "{how}: {}", ran.stdout);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "{}", ran.stdout);
+    }
 
     // Without the right it is named, and who lacks it.
     let other = plane.service_account_kubeconfig("shop", "other").await;

@@ -101,11 +101,14 @@ pub fn run(args: &RekeyArgs) -> anyhow::Result<ExitCode> {
     let global = Global { config: args.config.clone(), ..Global::default() };
     let rules = sops_files::config(&global).map_err(|failure| anyhow::anyhow!(failure.text))?;
     let local = FlagsFirst::new(at_hand.identities, Keyring::new(args.services.is_local()));
+    let target = args.target.resolve()?;
     let run = Run {
+        // Which values are on the present key is the controller's to say: without it a dry run would name them all.
+        ask: args.dry_run && target.as_ref().is_some_and(sealed::Target::has_cluster),
         rules,
         data_keys: DataKeys::new(local, DecryptionOrder::default(), None, args.services.connect()),
         sealing: at_hand.sealing,
-        target: args.target.resolve()?,
+        target,
         rotate: args.rotate,
         before: args.before,
         sops: args.only != Some(Only::Sealed),

@@ -90,6 +90,8 @@ pub(super) struct Run {
     pub before: Option<Timestamp>,
     pub sops: bool,
     pub sealed: bool,
+    /// Nothing will be written, and what only the cluster knows is asked for nevertheless.
+    pub ask: bool,
 }
 
 impl Run {
@@ -169,7 +171,9 @@ impl Run {
             let spans: Vec<Range<usize>> = if format == Format::Yaml { documents.collect() } else { whole.collect() };
             for span in spans.into_iter().filter(|span| !taken.iter().any(|taken| taken.contains(&span.start))) {
                 let text = bytes.get(span.clone()).unwrap_or_default();
-                items.extend(self.sealed(text, format, span.start, edits.as_deref_mut()));
+                let mut unwritten = Vec::new();
+                let edits = edits.as_deref_mut().or_else(|| self.ask.then_some(&mut unwritten));
+                items.extend(self.sealed(text, format, span.start, edits));
             }
         }
         items
