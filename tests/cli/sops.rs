@@ -565,6 +565,40 @@ fn ini_is_laid_out_as_sops_does() {
     }
 }
 
+/// What is added or taken away where a careless splice would be another file for sops.
+#[test]
+fn odd_places_are_set_and_unset_as_sops_does() {
+    let age = &recipients()[0];
+    for (plain, verb, path, value, expected) in [
+        ("m:\n  a: 1\n  b:\n    # c\n    x\n", "unset", r#"["m"]["a"]"#, None, "m:\n  b:\n    x\n"),
+        ("l:\n- {a: 1}\nz: 1\n", "unset", r#"["l"][0]"#, None, "l: []\nz: 1\n"),
+        ("l:\n- {a: 1}\nz: 1\n", "set", r#"["l"][1]"#, Some("2"), "l:\n- {a: 1}\n- 2\nz: 1\n"),
+        ("a: {b: c, d: }\n", "set", r#"["a"]["e"]"#, Some("2"), "a: {b: c, d: null, e: 2}\n"),
+        ("a: x  \nb: y\n", "set", r#"["a"]"#, Some(r#""l1\nl2\n""#), "a: \"l1\\nl2\\n\"\nb: y\n"),
+        ("a: \"l1\\nl2\\n\"  \nb: y\n", "set", r#"["b"]"#, Some("1"), "a: \"l1\\nl2\\n\"\nb: 1\n"),
+        ("? a\n: - 1\n? b\n: 2\n", "set", r#"["a"]"#, Some("3"), "a: 3\nb: 2\n"),
+        ("{a: 1, b: }\n", "set", r#"["a"]"#, Some("2"), "{a: 2, b: null}\n"),
+    ] {
+        let file = text(&scratch::file("x.yaml", plain));
+        run_ok(ours(&["encrypt", "-i", "--age", age, &file]), b"");
+        let arguments: Vec<&str> = [verb, &file, path].into_iter().chain(value).collect();
+        run_ok(ours(&arguments), b"");
+        for program in [ours, theirs] {
+            let shown = run_ok(program(&["decrypt", &file]), b"");
+            assert_eq!(
+                values(shown.as_bytes(), Format::Yaml),
+                values(expected.as_bytes(), Format::Yaml),
+                "{plain:?} {verb} {path}: {shown}"
+            );
+        }
+    }
+    // A document behind `...` without a marker is one that sops does not read.
+    let file = text(&scratch::file("x.yaml", "a: 1\n...\nb: 2\n"));
+    for program in [ours, theirs] {
+        assert_eq!(run(program(&["encrypt", "--age", age, &file]), b"").status.code(), Some(2));
+    }
+}
+
 #[test]
 fn what_is_decrypted_ends_in_a_line_break() {
     let recipient = recipients().remove(0);

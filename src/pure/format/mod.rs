@@ -145,10 +145,14 @@ pub fn parse(bytes: &[u8], format: Format) -> Result<Tree, FormatError> {
     let branches = match format {
         Format::Yaml => {
             let text = text(bytes, format)?;
-            split_documents(bytes)?
-                .into_iter()
-                .map(|document| yaml::read(text, &document))
-                .collect::<Result<Vec<_>, _>>()?
+            let documents = split_documents(bytes)?;
+            // YAML 1.2 takes a document without a marker behind `...`, libyaml and yaml.v3 do not.
+            if let Some(bare) = documents.iter().skip(1).find(|document| document.body_start == document.span.start) {
+                let line = line_of(bytes, bare.span.start);
+                let what = "a document behind `...` must begin with `---`".to_owned();
+                return Err(FormatError::Syntax { format, line, what });
+            }
+            documents.into_iter().map(|document| yaml::read(text, &document)).collect::<Result<Vec<_>, _>>()?
         }
         Format::Json => vec![json::read(text(bytes, format)?)?],
         Format::Dotenv => vec![dotenv::read(bytes)?],

@@ -99,7 +99,39 @@ pub fn set(tree: &Tree, path: &[Step], value: Node) -> Result<Plaintext, PathErr
     }
     let editor = Editor { tree, source, branch };
     let edit = editor.set(path, value)?;
-    Ok(splice::apply(source, 0..source.len(), vec![edit]))
+    Ok(cut_as_before(tree, splice::apply(source, 0..source.len(), vec![edit])))
+}
+
+/// A file without a line break at its end goes on having none, unless the break belongs to the value that ends it now.
+fn cut_as_before(tree: &Tree, text: Plaintext) -> Plaintext {
+    let bytes = text.expose();
+    let Some(kept) = bytes.strip_suffix(b"\n").filter(|_| !tree.source.expose().ends_with(b"\n")) else { return text };
+    let kept = kept.strip_suffix(b"\r").filter(|_| tree.format == Format::Yaml).unwrap_or(kept);
+    let is_block = |tree: Tree| {
+        let items = tree.branches.last().map_or(&[][..], |branch| &branch.items);
+        last_scalar(items).is_some_and(owns_break)
+    };
+    // Only a block scalar of YAML ends in a line break of its own.
+    let owned = tree.format == Format::Yaml && super::parse(bytes, tree.format).ok().is_none_or(is_block);
+    if owned { text } else { Plaintext::copy_of(kept) }
+}
+
+/// The scalar that ends the last entry.
+pub(in crate::pure) fn last_scalar(items: &[Item]) -> Option<&Node> {
+    let node = match items.iter().rev().find(|item| !matches!(item, Item::Comment(_)))? {
+        Item::Entry(entry) => &entry.value,
+        Item::Element(element) => &element.value,
+        Item::Comment(_) => return None,
+    };
+    match &node.value {
+        Value::Scalar(_) => Some(node),
+        Value::Map(items) | Value::List(items) => last_scalar(items),
+    }
+}
+
+/// Whether the line break behind a scalar that ends a file may be part of its value.
+pub(in crate::pure) fn owns_break(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar(Scalar::Text(text)) if text.expose().ends_with(b"\n"))
 }
 
 /// Removes the entry at `path` of the first document and returns the whole file.
@@ -137,17 +169,31 @@ pub fn unset(tree: &Tree, path: &[Step]) -> Result<Plaintext, PathError> {
     } else if tree.format != Format::Yaml {
         (line..line_end(source, item.end()), "")
     } else if only {
-        // An empty block collection would read as null.
-        (item.start()..item.end(), if map { "{}" } else { "[]" })
+        // An empty block collection would read as null. A list may stand as far left as its name; brackets may not.
+        let column = match item {
+            Item::Element(element) => element.value.layout.indent,
+            _ => usize::MAX,
+        };
+        let parent = find(&tree.branches, parents).map_or(0, |parent| parent.layout.indent);
+        (
+            item_start(source, item)..item.end(),
+            if map {
+                "{}"
+            } else if column <= parent {
+                " []"
+            } else {
+                "[]"
+            },
+        )
     } else if !first_on_line {
         let next = items.iter().skip(at + 1).find(|item| !matches!(item, Item::Comment(_)));
         (item.start()..next.ok_or(PathError::Value)?.start(), "")
     } else {
         let next_line = line_end(source, item.end());
-        (line..items.get(at + 1).map_or(next_line, |next| line_start(source, next.start()).max(next_line)), "")
+        (line..splice::next_start(items, at).map_or(next_line, |next| line_start(source, next).max(next_line)), "")
     };
     let edit = Edit { span, text: Plaintext::copy_of(text.as_bytes()) };
-    Ok(splice::apply(source, 0..source.len(), vec![edit]))
+    Ok(cut_as_before(tree, splice::apply(source, 0..source.len(), vec![edit])))
 }
 
 /// The value as a format writes it: dotenv, INI and binary files have nothing but texts.
@@ -194,10 +240,31 @@ fn refuse_aliases(tree: &Tree, path: &[Step]) -> Result<(), PathError> {
     if above.into_iter().any(|node| node.layout.alias) { Err(PathError::Alias) } else { Ok(()) }
 }
 
-/// Whether a collection is written in braces or brackets (the section of an INI file is not, for all its bracket).
+/// Whether a collection is written in braces or brackets (the section of an INI file is not, for all its bracket). A list
+/// in lines begins where its first element does, which may be a bracket of its own.
 fn in_brackets(tree: &Tree, node: &Node) -> bool {
-    let first = tree.source.expose().get(node.span.start);
-    matches!(tree.format, Format::Yaml | Format::Json) && matches!(first, Some(b'{' | b'['))
+    let bracket = matches!(tree.source.expose().get(node.span.start), Some(b'{' | b'['));
+    matches!(tree.format, Format::Yaml | Format::Json) && bracket && has_flow_items(node).unwrap_or(true)
+}
+
+/// Whether the items of a collection stand in a line, be it in brackets of their own or, as in `[a: 1]`, of others.
+fn has_flow_items(node: &Node) -> Option<bool> {
+    let (Value::Map(items) | Value::List(items)) = &node.value else { return None };
+    items.iter().find_map(|item| match item {
+        Item::Entry(Entry { value, .. }) | Item::Element(super::Element { value, .. }) => Some(value.layout.flow),
+        Item::Comment(_) => None,
+    })
+}
+
+/// Where an item begins: at the question mark of a name that has one.
+fn item_start(source: &[u8], item: &Item) -> usize {
+    let before = source.get(..item.start()).unwrap_or_default();
+    let mark = before.trim_ascii_end();
+    let own_line = before.get(mark.len()..).is_some_and(|blanks| !blanks.is_empty() && !blanks.contains(&b'\n'));
+    match item {
+        Item::Entry(_) if own_line && mark.ends_with(b"?") => mark.len() - 1,
+        _ => item.start(),
+    }
 }
 
 fn line_start(source: &[u8], at: usize) -> usize {
@@ -264,7 +331,8 @@ impl Editor<'_> {
             other => with_value(other, value),
         };
         let text = self.lines(&new, node.layout.indent)?;
-        Ok(Edit { span: item.start()..item.end(), text: Plaintext::copy_of(text.expose().trim_ascii()) })
+        let start = item_start(self.source, item);
+        Ok(Edit { span: start..item.end(), text: Plaintext::copy_of(text.expose().trim_ascii()) })
     }
 
     /// The items of the collection at `path`.
@@ -310,6 +378,9 @@ impl Editor<'_> {
             }
             (Value::Map(items), Step::Key(_)) | (Value::List(items), Step::Index(_)) => {
                 let flow = in_brackets(self.tree, parent);
+                if !flow && has_flow_items(parent) == Some(true) {
+                    return Err(PathError::Value);
+                }
                 let end = if flow { parent.span.end - 1 } else { parent.span.end };
                 self.append(items, flow, end, parent.layout.indent, &item)
             }
@@ -330,7 +401,7 @@ impl Editor<'_> {
             let before = self.source.get(..last.start()).unwrap_or_default();
             let lead: Vec<u8> = before.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).copied().collect();
             let lead: Vec<u8> = if lead.contains(&b'\n') { lead.into_iter().rev().collect() } else { b" ".to_vec() };
-            let text = Plaintext::new([b",", lead.as_slice(), text.expose()].concat());
+            let text = Plaintext::new([splice::comma(self.source, last), lead.as_slice(), text.expose()].concat());
             return Ok(Edit { span: last.end()..last.end(), text });
         }
         let column = match last {
@@ -341,8 +412,17 @@ impl Editor<'_> {
         let text = self.lines(item, column)?;
         let at = last.map_or(end, |last| line_end(self.source, last.end()).min(self.branch.body_end));
         let needs_break = at > self.branch.span.start && self.source.get(at - 1) != Some(&b'\n');
-        let breaks: &[u8] = if needs_break { b"\n" } else { b"" };
+        let breaks: &[u8] = match needs_break {
+            true if self.has_crlf() => b"\r\n",
+            true => b"\n",
+            false => b"",
+        };
         Ok(Edit { span: at..at, text: Plaintext::new([breaks, text.expose()].concat()) })
+    }
+
+    /// Whether the lines of a YAML file end as on Windows.
+    fn has_crlf(&self) -> bool {
+        self.tree.format == Format::Yaml && self.source.windows(2).any(|pair| pair == b"\r\n")
     }
 
     fn lines(&self, item: &Item, column: usize) -> Result<Plaintext, PathError> {
@@ -354,7 +434,15 @@ impl Editor<'_> {
                     .map(|text| Plaintext::from(text.expose_str().unwrap_or_default().replacen('=', " = ", 1)))
                     .map_err(|_| PathError::Value)
             }
-            format => emit_lines(&items, format, column, Indent::default()).map_err(|_| PathError::Value),
+            format => {
+                let text = emit_lines(&items, format, column, Indent::default()).map_err(|_| PathError::Value)?;
+                let text = if self.has_crlf() {
+                    Plaintext::from(text.expose_str().unwrap_or_default().replace('\n', "\r\n"))
+                } else {
+                    text
+                };
+                Ok(text)
+            }
         }
     }
 
@@ -439,13 +527,21 @@ mod tests {
         for (text, format, path, value, expected) in [
             ("# c\na:   'x' # d\nb: 1", Yaml, r#"["a"]"#, "\"w\"", "# c\na:   w # d\nb: 1"),
             ("a: 1\n", Yaml, r#"["b"]"#, "2", "a: 1\nb: 2\n"),
-            ("a: 1", Yaml, r#"["b"]["c"]"#, "[1]", "a: 1\nb:\n    c:\n        - 1\n"),
+            ("a: 1", Yaml, r#"["b"]["c"]"#, "[1]", "a: 1\nb:\n    c:\n        - 1"),
+            ("a: 1", Yaml, r#"["b"]"#, r#""x\ny\n""#, "a: 1\nb: |\n    x\n    y\n"),
+            ("a: 1\r\nb: 2", Yaml, r#"["c"]["d"]"#, "[1]", "a: 1\r\nb: 2\r\nc:\r\n    d:\r\n        - 1"),
+            ("a: 1\r\nb:\r\n", Yaml, r#"["b"]"#, "[1, 2]", "a: 1\r\nb:\r\n    - 1\r\n    - 2\r\n"),
             ("a:\n  b: 1 # x\n\n# d\nc: 2\n", Yaml, r#"["a"]["m"]"#, "\"v\"", "a:\n  b: 1 # x\n  m: v\n\n# d\nc: 2\n"),
             ("l:\n- a\n- b\nz: 1\n", Yaml, r#"["l"][5]"#, "\"c\"", "l:\n- a\n- b\n- c\nz: 1\n"),
             ("l:\n- a\n- b\n", Yaml, r#"["l"][1]"#, "{\"k\": 1}", "l:\n- a\n- k: 1\n"),
             ("a: {b: 1}\n", Yaml, r#"["a"]["c"]"#, "2", "a: {b: 1, \"c\": 2}\n"),
             ("a: {b:, c: }\n", Yaml, r#"["a"]["b"]"#, "2", "a: {b: 2, c: }\n"),
             ("a: {b}\n", Yaml, r#"["a"]["b"]"#, "2", "a: {b: 2}\n"),
+            ("a: {b: }\n", Yaml, r#"["a"]["c"]"#, "2", "a: {b: , \"c\": 2 }\n"),
+            ("a: 1  \n", Yaml, r#"["a"]"#, r#""x\ny\n""#, "a: \"x\\ny\\n\"  \n"),
+            ("a: 1\r\n", Yaml, r#"["a"]"#, r#""x\ny\n""#, "a: |\r\n    x\r\n    y\r\n"),
+            ("l:\n- {a: 1}\n", Yaml, r#"["l"][1]"#, "2", "l:\n- {a: 1}\n- 2\n"),
+            ("? a\n: - 1\n? b\n: 2\n", Yaml, r#"["a"]"#, "3", "a: 3\n? b\n: 2\n"),
             ("a: {}\n", Yaml, r#"["a"]["c"]"#, "\"x\"", "a: {\"c\": \"x\"}\n"),
             ("a:\n  b: 1\nc: 2\n", Yaml, r#"["a"]"#, "5", "a: 5\nc: 2\n"),
             ("a:\nc: 2\n", Yaml, r#"["a"]"#, "5", "a: 5\nc: 2\n"),
@@ -459,6 +555,7 @@ mod tests {
             ("{\"a\": null}", Json, r#"["a"]["b"]"#, "5", "{\"a\": {\"b\": 5}}"),
             ("A=1\n", Dotenv, r#"["A"]"#, "\"x\\ny\"", "A=x\\ny\n"),
             ("A=1\n", Dotenv, r#"["B"]"#, "\"x\"", "A=1\nB=x\n"),
+            ("A=1", Dotenv, r#"["B"]"#, "\"x\"", "A=1\nB=x"),
             ("[s]\na = 1\n", Ini, r#"["s"]["a"]"#, "\"2\"", "[s]\na = 2\n"),
             ("[s]\na = 1\n\n[t]\nx = 1\n", Ini, r#"["s"]["b"]"#, "\"2\"", "[s]\na = 1\nb = 2\n\n[t]\nx = 1\n"),
         ] {
@@ -476,6 +573,7 @@ mod tests {
         }
         assert_eq!(run("a: 1\n", Yaml, r#"["a"]["b"]"#, Some("1")), Err(PathError::Kind));
         assert_eq!(run("a: [1]\n", Yaml, r#"["a"]["b"]"#, Some("1")), Err(PathError::Kind));
+        assert_eq!(run("a: [b: 1]\n", Yaml, r#"["a"][0]["c"]"#, Some("1")), Err(PathError::Value));
         assert_eq!(run("a: &x {k: 1}\nb: *x\n", Yaml, r#"["b"]["k"]"#, Some("1")), Err(PathError::Alias));
     }
 
@@ -484,12 +582,20 @@ mod tests {
         use Format::{Dotenv, Json, Yaml};
         for (text, format, path, expected) in [
             ("a: 1 # c\nb: 2\n", Yaml, r#"["a"]"#, "b: 2\n"),
+            ("a: 1\r\nb: 2", Yaml, r#"["b"]"#, "a: 1"),
+            ("a: |\n  x\nb: 2", Yaml, r#"["b"]"#, "a: |\n  x\n"),
             ("a: 1\nb:\n  c: 1\n  d: 2\n\ne: 3\n", Yaml, r#"["b"]["d"]"#, "a: 1\nb:\n  c: 1\n\ne: 3\n"),
             ("a:\n  b: 1\nc: 2\n", Yaml, r#"["a"]["b"]"#, "a:\n  {}\nc: 2\n"),
             ("? a\n: 1\nb: 2\n", Yaml, r#"["a"]"#, "b: 2\n"),
             ("l:\n- a\n- b\n", Yaml, r#"["l"][0]"#, "l:\n- b\n"),
+            ("l:\n- a\nb: 1\n", Yaml, r#"["l"][0]"#, "l:\n []\nb: 1\n"),
+            ("m:\n  l:\n  - {a: 1}\n", Yaml, r#"["m"]["l"][0]"#, "m:\n  l:\n   []\n"),
+            ("m:\n  ? a\n  : 1\nb: 1\n", Yaml, r#"["m"]["a"]"#, "m:\n  {}\nb: 1\n"),
+            ("m:\n  a: 1\n  b:\n    # c\n    x\n", Yaml, r#"["m"]["a"]"#, "m:\n  b:\n    # c\n    x\n"),
+            ("l:\n- a\n-\n  # c\n  b\n", Yaml, r#"["l"][0]"#, "l:\n-\n  # c\n  b\n"),
             ("l:\n- a: 1\n  b: 2\n", Yaml, r#"["l"][0]["a"]"#, "l:\n- b: 2\n"),
             ("a: {b: 1, c: 2}\n", Yaml, r#"["a"]["c"]"#, "a: {b: 1}\n"),
+            ("a: [b: 1, c]\n", Yaml, r#"["a"][0]["b"]"#, "a: [{}, c]\n"),
             ("{\"a\": 1, \"b\": 2}", Json, r#"["a"]"#, "{\"b\": 2}"),
             ("A=1\nB=2\n", Dotenv, r#"["A"]"#, "B=2\n"),
             ("[s]\na = 1 ; c\n\n[t]\nb = 2\n", Format::Ini, r#"["s"]["a"]"#, "[s]\n\n[t]\nb = 2\n"),

@@ -97,10 +97,9 @@ fn changed_spans(items: &[Item], out: &mut HashSet<usize>) {
 pub fn removal(source: &[u8], items: &[Item], index: usize, end: usize, flow: bool) -> Span {
     let Some(item) = items.get(index) else { return end..end };
     if !flow {
-        let next = items.get(index + 1);
         let line_start =
             |at: usize| source.get(..at).and_then(|b| b.iter().rposition(|b| *b == b'\n')).map_or(0, |p| p + 1);
-        return line_start(item.start())..next.map_or(end, |next| line_start(next.start()));
+        return line_start(item.start())..next_start(items, index).map_or(end, line_start);
     }
     // A comment behind the closing bracket is an item too; only values are separated by commas.
     let value = |item: &&Item| !matches!(item, Item::Comment(_));
@@ -111,6 +110,22 @@ pub fn removal(source: &[u8], items: &[Item], index: usize, end: usize, flow: bo
         (Some(previous), None) => previous.end()..item.end(),
         (None, None) => item.start()..item.end(),
     }
+}
+
+/// Where what follows the entry `index` begins. A comment between a name and its value stands before the entry among the
+/// items, and behind its name in the file.
+pub fn next_start(items: &[Item], index: usize) -> Option<usize> {
+    let rest = items.get(index + 1..)?;
+    let entry = rest.iter().find(|item| !matches!(item, Item::Comment(_)));
+    rest.first().into_iter().chain(entry).map(Item::start).min()
+}
+
+/// What parts an entry that is added in braces from `last`, the one before it. Directly behind a colon a comma is part of
+/// the name for yaml.v3.
+pub fn comma(source: &[u8], last: &Item) -> &'static [u8] {
+    let bare = matches!(last, Item::Entry(entry) if entry.value.span.is_empty());
+    let colon = source.get(..last.end()).is_some_and(|before| before.ends_with(b":"));
+    if bare && colon { b" ," } else { b"," }
 }
 
 struct Writer<'s> {
@@ -220,11 +235,12 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether only blanks and a line break follow the value: then a block scalar may take its place.
+    /// Whether nothing but a line break follows the value: then a block scalar may take its place. Blanks would become
+    /// part of it.
     fn line_ends(&self, span: &Span) -> bool {
         let rest = self.source.get(span.end..self.end).unwrap_or_default();
         let Some(line) = rest.split_inclusive(|byte| *byte == b'\n').next() else { return false };
-        line.ends_with(b"\n") && line.trim_ascii().is_empty()
+        matches!(line, b"\n" | b"\r\n")
     }
 
     fn comment(&mut self, comment: &Comment) {

@@ -76,6 +76,8 @@ fn broken_files_name_the_line_and_no_value() {
     }
     assert!(matches!(parse(b"a: 1\nb: \xff", Format::Yaml), Err(FormatError::NotText { line: 2, .. })));
     assert!(matches!(parse(b"- a\n", Format::Yaml), Err(FormatError::NotAMap { line: 1, .. })));
+    assert!(matches!(parse(b"a: 1\n...\n# c\nb: 2\n", Format::Yaml), Err(FormatError::Syntax { line: 4, .. })));
+    assert!(parse(b"a: 1\n...\n# c\n--- # d\nb: 2\n...\n", Format::Yaml).is_ok());
     let deep = format!("a: {}1{}", "[".repeat(150), "]".repeat(150));
     assert!(matches!(parse(deep.as_bytes(), Format::Yaml), Err(FormatError::TooDeep { .. })));
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");

@@ -6,6 +6,7 @@ use serde_json::{Map, Value as Json};
 use super::Document;
 use super::error::SopsError;
 use super::metadata::{self, DOTENV_PREFIX, Metadata, NAME};
+use crate::pure::format::place::{last_scalar, owns_break};
 use crate::pure::format::splice::{self, Edit};
 use crate::pure::format::{
     Branch, Element, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, emit_entry, emit_lines,
@@ -308,8 +309,6 @@ pub(super) fn removed(source: &[u8], branch: &Branch, opened: &Branch, format: F
             kept = kept.strip_suffix(b"\r").unwrap_or(kept);
         }
         // The last line break of a block scalar belongs to its value.
-        let owns_break =
-            |node: &Node| matches!(&node.value, Value::Scalar(Scalar::Text(text)) if text.expose().ends_with(b"\n"));
         let cut = !source.get(..branch.body_end).is_some_and(|part| part.ends_with(b"\n"));
         if cut && !last_scalar(&opened.items).is_some_and(owns_break) {
             kept = kept.strip_suffix(b"\n").unwrap_or(kept);
@@ -318,26 +317,6 @@ pub(super) fn removed(source: &[u8], branch: &Branch, opened: &Branch, format: F
         first.start -= before.len() - kept.len();
     }
     spans.into_iter().map(|span| Edit { span, text: Plaintext::new(Vec::new()) }).collect()
-}
-
-/// The scalar that ends the last entry.
-fn last_scalar(items: &[Item]) -> Option<&Node> {
-    let mut node = match items.iter().rev().find(|item| !matches!(item, Item::Comment(_)))? {
-        Item::Entry(entry) => &entry.value,
-        Item::Element(element) => &element.value,
-        Item::Comment(_) => return None,
-    };
-    loop {
-        let items = match &node.value {
-            Value::Scalar(_) => return Some(node),
-            Value::Map(items) | Value::List(items) => items,
-        };
-        node = match items.iter().rev().find(|item| !matches!(item, Item::Comment(_)))? {
-            Item::Entry(entry) => &entry.value,
-            Item::Element(element) => &element.value,
-            Item::Comment(_) => return None,
-        };
-    }
 }
 
 /// Sets the chomping of a block scalar without a final line break to "strip". Where the scalar is rewritten as a whole,
@@ -363,7 +342,7 @@ fn append_flow(source: &[u8], branch: &Branch, text: &Plaintext) -> Edit {
     let mut out = Vec::new();
     let at = match last {
         Some(last) => {
-            out.push(b',');
+            out.extend_from_slice(splice::comma(source, last));
             let start = source.get(..last.start()).unwrap_or_default();
             let lead: Vec<u8> = start.iter().rev().take_while(|byte| byte.is_ascii_whitespace()).copied().collect();
             if lead.contains(&b'\n') {
