@@ -565,6 +565,37 @@ fn ini_is_laid_out_as_sops_does() {
     }
 }
 
+/// Comments are bound to the place where a reader hangs them.
+#[test]
+fn sops_opens_every_comment_that_we_encrypt() {
+    let age = &recipients()[0];
+    for (name, plain) in [
+        ("list.yaml", "a:\n- x: 1\n  # c1\n# c2\nb:\n  l:\n  - 1\n  # c3\n  m: 2\n# c4\nc:\n- 1\n  # c5\nd: 2\n"),
+        (
+            "levels.yaml",
+            "d:\n  e:\n    f: 1\n  # c1\n  # c2\nh:\n  - i:\n      j: 1\n    # c3\nk:\n  l:\n    m: 1\n  # c5\n",
+        ),
+    ] {
+        let file = text(&scratch::file(name, plain));
+        run_ok(ours(&["encrypt", "-i", "--age", age, &file]), b"");
+        assert!(!fs::read_to_string(&file).expect("readable").contains(" c1"), "{name}");
+        let shown = run_ok(theirs(&["decrypt", &file]), b"");
+        assert!(!shown.contains("ENC["), "{name}: {shown}");
+        let comments = |text: &str| {
+            let mut all: Vec<String> =
+                text.split(['#', ';']).skip(1).map(|it| it.trim().chars().take(2).collect()).collect();
+            all.retain(|it| !it.is_empty());
+            all.sort();
+            all
+        };
+        assert_eq!(comments(&shown), comments(plain), "{name}: {shown}");
+        assert_eq!(run_ok(ours(&["decrypt", &file]), b""), plain, "{name}");
+        run_ok(ours(&["rotate", "-i", &file]), b"");
+        assert_eq!(run_ok(theirs(&["decrypt", &file]), b""), shown, "{name}");
+        assert_eq!(run_ok(ours(&["decrypt", &file]), b""), plain, "{name}");
+    }
+}
+
 /// What is added or taken away where a careless splice would be another file for sops.
 #[test]
 fn odd_places_are_set_and_unset_as_sops_does() {

@@ -26,6 +26,24 @@ fn outline(text: &str, format: Format) -> Vec<String> {
 }
 
 #[test]
+fn comments_hang_where_yaml_v3_hangs_them() {
+    let text = "a:\n- x: 1\n  # x\n# a\nb:\n  l:\n  - 1\n  # b\n# top\nc:\n  # first\n  - 1\n  # list\n";
+    let expected = ["/a/-/x=1", "/a/-# x", "# a", "/b/l/-=1", "/b/l# b", "# top", "/c# first", "/c/-=1", "/c# list"];
+    assert_eq!(outline(text, Format::Yaml), expected);
+    // The first comments behind several levels that end at once are the innermost's.
+    for (text, expected) in [
+        ("d:\n  e:\n    f: 1\n  # g\nh: 1\n", "/d/e# g"),
+        ("d:\n  e:\n    f: 1\n  # g\n", "/d/e# g"),
+        ("d:\n  e:\n    f: 1\n  # g\n  h: 1\n", "/d# g"),
+        ("d:\n  e:\n    f: 1\n  # g\n\n# i\nh: 1\n", "/d# g"),
+        ("d:\n  e:\n  - f\n  # g\nh: 1\n", "/d/e# g"),
+        ("d:\n- 1\n  # g\ne: 2\n", "# g"),
+    ] {
+        assert!(outline(text, Format::Yaml).contains(&expected.to_owned()), "{text}");
+    }
+}
+
+#[test]
 fn yaml_spans_are_exact() {
     let text = "# head\na: |  # c\n  foo\n\n  bar\n\n# mid\nb: &x !!str 'q' # right\nc: # after key\n  # own\n  d: 1\n  # foot\n\nl:\n# before\n- x # inl\n# between\n- |-\n  blk\n\n-\n  - y: 1\n    z:\nf: {a: 1, b: [2, \"3\"]} # flow\ng: *x\nh: multi\n  line\n# last\n";
     assert_eq!(

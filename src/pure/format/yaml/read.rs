@@ -150,7 +150,8 @@ impl<'s> Reader<'s> {
                 if flow {
                     self.cursor = self.cursor.max(found.range.end);
                 }
-                self.place_trailing(&mut items, if flow { 0 } else { column.unwrap_or(indent) });
+                let beside_name = !map && column == Some(indent);
+                self.place_trailing(&mut items, if flow { None } else { column.or(Some(indent)) }, beside_name);
                 return Ok(items);
             }
             self.place_comments(&mut items);
@@ -287,13 +288,58 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// At the end of a collection: comments that start left of its column belong to a collection further out.
-    fn place_trailing(&mut self, items: &mut Vec<Item>, column: usize) {
-        let outside =
-            self.pending.iter().position(|p| p.comment.own_line && p.column < column).unwrap_or(self.pending.len());
-        for pending in self.pending.drain(..outside) {
+    /// At the end of a collection (in lines where it has a `column`): comments that start left of its column belong to a
+    /// collection further out. Where several end at once, yaml.v3 leaves the first comments to the innermost, whatever
+    /// lies between its column and that of what follows.
+    fn place_trailing(&mut self, items: &mut Vec<Item>, column: Option<usize>, beside_name: bool) {
+        let Some(own) = column else {
+            self.place_comments(items);
+            return;
+        };
+        // A list may stand as far left as its name: a comment there is not its own.
+        let own = own + usize::from(beside_name);
+        let last = items.iter().rev().find_map(|item| match item {
+            Item::Entry(Entry { value, .. }) | Item::Element(Element { value, .. }) => Some(&value.value),
+            Item::Comment(_) => None,
+        });
+        let inner = |items: &[Item]| items.iter().any(|item| !is_flow(item));
+        let is_innermost = !matches!(last, Some(Value::Map(items) | Value::List(items)) if inner(items));
+        let outside = |pending: &Pending| pending.comment.own_line && pending.column < own;
+        let mut count = self.pending.iter().position(outside).unwrap_or(self.pending.len());
+        if let (true, Some(first)) = (is_innermost, self.pending.iter().find(|pending| pending.comment.own_line)) {
+            let next = self.next_column(first.comment.span.start - self.base);
+            let start = self.pending.iter().take_while(|pending| !pending.comment.own_line).count();
+            if beside_name && next + 1 == own {
+                count = start;
+            } else if first.column < own && first.column > next {
+                let groups = self.pending.get(start..).unwrap_or_default();
+                let same = 1 + groups.windows(2).take_while(|pair| self.is_next_line(pair)).count();
+                // An empty line behind them gives them back to their column.
+                let column = first.column;
+                let run = groups.iter().take(same).take_while(|pending| pending.column == column).count();
+                if same == groups.len() {
+                    count = start + run;
+                }
+            }
+        }
+        for pending in self.pending.drain(..count) {
             place_comment(pending.comment, items);
         }
+    }
+
+    /// Whether the second comment stands on the line behind the first.
+    fn is_next_line(&self, pair: &[Pending]) -> bool {
+        let [first, second] = pair else { return false };
+        let between = self.source.get(first.comment.span.end..second.comment.span.start).unwrap_or_default();
+        between.bytes().filter(|byte| *byte == b'\n').count() == 1
+    }
+
+    /// Column of the first line from `at` on that is neither blank nor a comment; 0 at the end of the document, where the
+    /// `sops` block comes to stand.
+    fn next_column(&self, at: usize) -> usize {
+        let rest = self.text.get(at..).unwrap_or_default();
+        let line = rest.lines().find(|line| !line.trim_start().is_empty() && !line.trim_start().starts_with('#'));
+        line.map_or(0, |line| line.len() - line.trim_start_matches(' ').len())
     }
 
     /// Offset in `text` and column of the dash before the item that starts at `limit`.
@@ -423,6 +469,14 @@ impl Names {
         }
         // Two names may share a hash.
         self.hashes.insert(self.state.hash_one(name)) || names().all(|other| other != name)
+    }
+}
+
+/// Whether an item stands in braces or brackets.
+fn is_flow(item: &Item) -> bool {
+    match item {
+        Item::Entry(Entry { value, .. }) | Item::Element(Element { value, .. }) => value.layout.flow,
+        Item::Comment(_) => true,
     }
 }
 
