@@ -565,11 +565,12 @@ fn ini_is_laid_out_as_sops_does() {
     }
 }
 
-/// Comments are bound to the place where a reader hangs them.
+/// Comments are bound to the place where a reader hangs them, and ini.v1 makes one of several.
 #[test]
 fn sops_opens_every_comment_that_we_encrypt() {
     let age = &recipients()[0];
     for (name, plain) in [
+        ("x.ini", "; c1\n\n#c2\n[s]\n; c3\n;; c4\na = 1 ; c5\nb=2 # c6\n\n# c7\nc = 3\n; c8\n; c8\n[t]\nd = 4\n"),
         ("list.yaml", "a:\n- x: 1\n  # c1\n# c2\nb:\n  l:\n  - 1\n  # c3\n  m: 2\n# c4\nc:\n- 1\n  # c5\nd: 2\n"),
         (
             "levels.yaml",
@@ -593,6 +594,21 @@ fn sops_opens_every_comment_that_we_encrypt() {
         run_ok(ours(&["rotate", "-i", &file]), b"");
         assert_eq!(run_ok(theirs(&["decrypt", &file]), b""), shown, "{name}");
         assert_eq!(run_ok(ours(&["decrypt", &file]), b""), plain, "{name}");
+    }
+}
+
+#[test]
+fn one_comment_of_an_ini_file_stays_one() {
+    let plain = "; above\n[s]\n; c1\n; c2\na = 1 ; c3\nb = 2\n";
+    let file = text(&scratch::file("x.ini", plain));
+    run_ok(theirs(&["encrypt", "-i", "--age", &recipients()[0], &file]), b"");
+    let before = fs::read_to_string(&file).expect("readable");
+    run_ok(ours(&["set", &file, r#"["s"]["b"]"#, "\"3\""]), b"");
+    let after = fs::read_to_string(&file).expect("readable");
+    assert!(changed_lines(&before, &after) <= 3, "{after}");
+    let expected = "; above\n[s]\n; c1\n; c2\n; c3\na = 1\nb = 3\n";
+    for program in [ours, theirs] {
+        assert_eq!(run_ok(program(&["decrypt", &file]), b""), expected);
     }
 }
 

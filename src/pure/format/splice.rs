@@ -244,7 +244,13 @@ impl Writer<'_> {
     }
 
     fn comment(&mut self, comment: &Comment) {
-        let marker = if self.format == Format::Ini { "; " } else { "#" };
+        let old = self.source.get(comment.span.clone()).unwrap_or_default();
+        // In INI the blanks behind the comment character are no part of the text, and any number of characters may stand.
+        let marker = match old.iter().take_while(|byte| b" #;".contains(byte)).count() {
+            lead if self.format == Format::Ini && lead > 0 => old.get(..lead).unwrap_or_default(),
+            _ if self.format == Format::Ini => b"; ",
+            _ => b"#",
+        };
         let line_start = self.source.get(..comment.span.start).and_then(|b| b.iter().rposition(|b| *b == b'\n'));
         let before = self.source.get(line_start.map_or(0, |at| at + 1)..comment.span.start).unwrap_or_default();
         let mut out = Zeroizing::new(Vec::new());
@@ -260,7 +266,7 @@ impl Writer<'_> {
                 out.extend(std::iter::repeat_n(b' ', before.len()));
             }
             if index == 0 || !(self.format == Format::Ini && ini::is_comment(line)) {
-                out.extend_from_slice(marker.as_bytes());
+                out.extend_from_slice(marker);
             }
             out.extend_from_slice(line);
         }

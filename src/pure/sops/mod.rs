@@ -114,6 +114,7 @@ mod block;
 mod cipher;
 mod edit;
 mod error;
+mod ini_comments;
 mod inspect;
 mod merge;
 mod metadata;

@@ -7,7 +7,7 @@ use super::cipher::{Cipher, CipherError};
 use super::error::SopsError;
 use super::unlock::Unlock;
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
-use super::{Document, block, carrier, edit, metadata, value};
+use super::{Document, block, carrier, edit, ini_comments, metadata, value};
 use crate::pure::desired::Proof;
 use crate::pure::format::{
     self, Branch, Comment, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, place, splice,
@@ -50,7 +50,10 @@ pub fn open_with_key(document: &Document, key: DataKey, policy: MacPolicy) -> Re
     let cipher = Cipher::new(&key);
     let mut opener = Opener { cipher: &cipher, mac: Mac::new(metadata.mac_only_encrypted) };
     let tree = &document.tree;
-    let branches = walk(&tree.branches, tree.source.expose(), tree.format, &metadata.selector, &mut opener)?;
+    let mut branches = walk(&tree.branches, tree.source.expose(), tree.format, &metadata.selector, &mut opener)?;
+    if tree.format == Format::Ini {
+        ini_comments::part(&mut branches);
+    }
     if policy == MacPolicy::Verify {
         opener.mac.verify(&cipher, metadata)?;
     }

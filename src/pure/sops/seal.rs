@@ -11,7 +11,7 @@ use super::metadata::{self, Metadata};
 use super::open::{Mac, MacPolicy, Opened, open_with_key, shown_elsewhere};
 use super::selector::Selector;
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
-use super::{Document, carrier, check, value};
+use super::{Document, carrier, check, ini_comments, value};
 use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Scalar, Tree, Value, splice};
 use crate::pure::keys::{DATA_KEY_BYTES, DataKey, KeyError, KeyRef, LocalKeys, Wrapped, WrappedKey, shamir};
 use crate::pure::secret::Plaintext;
@@ -105,7 +105,8 @@ pub fn seal(
     let cipher = Cipher::new(&key);
     let mut sealer = Sealer::new(&cipher, &metadata, random);
     let shown = shown_elsewhere(&plain.branches, plain.format, target);
-    let meant = shown.as_deref().unwrap_or(&plain.branches);
+    let joined = ini_comments::joined(plain, target, &metadata.selector, &[]);
+    let meant = shown.as_deref().or(joined.as_deref()).unwrap_or(&plain.branches);
     let branches = walk(meant, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
     metadata.mac = sealer.finish(&metadata)?;
     let out = write(plain, &branches, target, plan.indent, |_| Ok(metadata.clone()), None)?;
@@ -151,13 +152,15 @@ pub(super) fn reseal_as(
     let same_block = metadata == document.metadata;
     metadata.last_modified = now.to_owned();
     let cipher = Cipher::new(opened.data_key());
-    let mut known = Known::of(opened, &cipher, plain)?;
+    let joined = ini_comments::joined(plain, target, &metadata.selector, opened.branches());
+    let meant = joined.as_deref().unwrap_or(&plain.branches);
+    let mut known = Known::of(opened, &cipher, plain, meant)?;
     for other in others.iter().filter(|other| super::merge::same_data_key(opened, other)) {
         known.add(other, &cipher)?;
     }
     let mut sealer = Sealer::new(&cipher, &metadata, random);
     sealer.known = known;
-    let branches = walk(&plain.branches, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
+    let branches = walk(meant, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
     metadata.mac = sealer.finish(&metadata)?;
     let old = (same_block && target == document.format).then_some(document);
     let out = write(plain, &branches, target, indent, |_| Ok(metadata.clone()), old)?;

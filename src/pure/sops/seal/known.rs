@@ -9,7 +9,7 @@ use super::super::error::SopsError;
 use super::super::open::Opened;
 use super::super::value;
 use super::super::walk::{CommentLeaf, Leaf, Place, Visit, walk};
-use crate::pure::format::{Comment, Item, Node, Scalar, Tree, Value};
+use crate::pure::format::{Branch, Comment, Item, Node, Scalar, Tree, Value};
 
 /// A ciphertext of the old file.
 pub(super) struct Seen {
@@ -43,11 +43,16 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// What the opened file was made of, laid beside what `plain` will be sealed to.
-    pub(super) fn of(opened: &Opened<'_>, cipher: &Cipher, plain: &Tree) -> Result<Self, SopsError> {
+    /// What the opened file was made of, laid beside what `branches` of `plain` will be sealed to.
+    pub(super) fn of(
+        opened: &Opened<'_>,
+        cipher: &Cipher,
+        plain: &Tree,
+        branches: &[Branch],
+    ) -> Result<Self, SopsError> {
         let mut new = Outline::default();
         let selector = &opened.document().metadata.selector;
-        walk(&plain.branches, plain.source.expose(), plain.format, selector, &mut new)?;
+        walk(branches, plain.source.expose(), plain.format, selector, &mut new)?;
         Ok(Self::aligned(ciphertexts(opened, cipher)?, &new.0))
     }
 
