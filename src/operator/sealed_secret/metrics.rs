@@ -30,6 +30,13 @@ struct ConditionLabels {
     ss_app_kubernetes_io_instance: String,
 }
 
+impl ConditionLabels {
+    fn of(key: &ObjectKey, instance: String) -> Self {
+        let (name, namespace) = (key.name.clone(), key.namespace.clone());
+        Self { condition: SYNCED, name, namespace, ss_app_kubernetes_io_instance: instance }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     revision: &'static str,
@@ -59,8 +66,8 @@ pub(super) struct SealedMetrics {
     http_seconds: Family<DurationLabels, Histogram, fn() -> Histogram>,
     /// Leaves out what names objects: whoever can scrape would learn every name.
     omit_objects: bool,
-    /// Labels under which each object has its condition, to take them away with it.
-    series: Mutex<HashMap<ObjectKey, ConditionLabels>>,
+    /// The instance of each object that has a series, to take that away with it.
+    instances: Mutex<HashMap<ObjectKey, String>>,
 }
 
 impl SealedMetrics {
@@ -76,7 +83,7 @@ impl SealedMetrics {
             http: Family::default(),
             http_seconds: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             omit_objects,
-            series: Mutex::default(),
+            instances: Mutex::default(),
         };
         metrics.with(|registry| {
             let help = "SealedSecrets whose values were opened, each with one private-key operation or more a value";
@@ -130,24 +137,19 @@ impl SealedMetrics {
             return;
         }
         let instance = object.metadata.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/instance"));
-        let labels = ConditionLabels {
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            condition: SYNCED,
-            ss_app_kubernetes_io_instance: instance.cloned().unwrap_or_default(),
-        };
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = series.insert(key.clone(), labels.clone());
-        if let Some(old) = old.filter(|old| *old != labels) {
-            self.conditions.remove(&old);
+        let instance = instance.cloned().unwrap_or_default();
+        let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = instances.insert(key.clone(), instance.clone());
+        if let Some(old) = old.filter(|old| *old != instance) {
+            self.conditions.remove(&ConditionLabels::of(key, old));
         }
-        self.conditions.get_or_create(&labels).set(if synced { 1 } else { -1 });
+        self.conditions.get_or_create(&ConditionLabels::of(key, instance)).set(if synced { 1 } else { -1 });
     }
 
     /// Takes the series of a deleted object away.
     pub(super) fn forget(&self, key: &ObjectKey) {
-        if let Some(labels) = self.series.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
-            self.conditions.remove(&labels);
+        if let Some(instance) = self.instances.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
+            self.conditions.remove(&ConditionLabels::of(key, instance));
         }
     }
 

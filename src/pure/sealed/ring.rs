@@ -59,10 +59,26 @@ struct Line {
     generation: Option<i64>,
     scope: Option<Scope>,
     in_force: bool,
-    by_key: BTreeMap<KeyFingerprint, u64>,
+    by_key: Holders,
     unopened: u64,
     /// The keys that were tried in vain, when something did not open.
     tried: Option<String>,
+}
+
+/// The keys of one object, with the number of entries that each opens: mostly one key, and an object costs little.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Holders(Vec<(KeyFingerprint, u64)>);
+
+impl Holders {
+    fn add(&mut self, key: &KeyFingerprint) {
+        match self.0.iter_mut().find(|(known, _)| known == key) {
+            Some((_, entries)) => *entries += 1,
+            None => {
+                self.0.reserve_exact(1);
+                self.0.push((key.clone(), 1));
+            }
+        }
+    }
 }
 
 /// What all keys hold.
@@ -110,7 +126,7 @@ impl Ledger {
                 let mut inventory = Inventory::default();
                 let learnt = inventory.add(object, keys, hints);
                 for one in &learnt.found {
-                    *line.by_key.entry(one.key.clone()).or_default() += 1;
+                    line.by_key.add(&one.key);
                 }
                 line.unopened = inventory.unopened.values().map(|entries| entries.len() as u64).sum();
                 line.tried = (line.unopened > 0).then(|| set_of(keys));
@@ -130,7 +146,7 @@ impl Ledger {
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for line in self.lines.values() {
-            for (key, entries) in &line.by_key {
+            for (key, entries) in &line.by_key.0 {
                 let sum = tally.by_key.entry(key.clone()).or_default();
                 *sum = (sum.0 + entries, sum.1 + 1);
             }
@@ -151,7 +167,7 @@ impl Line {
     /// Whether this count still holds for the version that `now` describes.
     fn stands(&self, now: &Self, keys: &SealingKeys) -> bool {
         (&self.uid, self.generation, self.scope, self.in_force) == (&now.uid, now.generation, now.scope, now.in_force)
-            && self.by_key.keys().all(|key| keys.iter().any(|present| present.fingerprint() == key))
+            && self.by_key.0.iter().all(|(key, _)| keys.iter().any(|present| present.fingerprint() == key))
             && self.tried.as_ref().is_none_or(|tried| *tried == set_of(keys))
     }
 }
@@ -161,12 +177,12 @@ fn set_of(keys: &SealingKeys) -> String {
 }
 
 /// The keys of an object whose every entry is remembered under a key that is still there.
-fn remembered(object: &SealedSecret, keys: &SealingKeys, hints: &Hints) -> Option<BTreeMap<KeyFingerprint, u64>> {
-    let mut by_key = BTreeMap::new();
+fn remembered(object: &SealedSecret, keys: &SealingKeys, hints: &Hints) -> Option<Holders> {
+    let mut by_key = Holders::default();
     for text in object.spec.encrypted_data.0.values().chain(&object.spec.data) {
         let digest = Blob::parse(&blob::decode(text).ok()?).ok()?.digest();
         let key = keys.by_fingerprint(hints.get(&digest)?)?;
-        *by_key.entry(key.fingerprint().clone()).or_default() += 1;
+        by_key.add(key.fingerprint());
     }
     Some(by_key)
 }
