@@ -1,11 +1,10 @@
 //! `SealedSecret`: observe, decide, act, report. What is decided is in `pure::sealed`.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,7 +15,7 @@ use super::driver::{Driver, Reconcile};
 use super::part::{Context, Part};
 use crate::adapters::k8s::events::{EventKind, Note};
 use crate::adapters::k8s::seen::{Entry, Packed};
-use crate::adapters::k8s::watch::{self, Change, Health, Scope, SecretMeta, Store};
+use crate::adapters::k8s::watch::{Change, SecretMeta, Store};
 use crate::adapters::k8s::writer::Written;
 use crate::adapters::k8s::{ApiError, secrets, status};
 use crate::pure::crd::sealed_secret::{IN_FORCE, SealedSecret};
@@ -37,12 +36,12 @@ mod metrics;
 mod reasons;
 mod ring;
 mod ring_metrics;
+mod watching;
 
 use keys::KeySet;
 use looks::{Facts, Looks};
 use metrics::SealedMetrics;
-use reasons::Reasons;
-use ring_metrics::RingMetrics;
+use watching::{namespaces, tasks};
 
 const KIND: &str = "SealedSecret";
 
@@ -51,10 +50,6 @@ const REASONS: &str = "SealedSecretReason";
 
 /// Component of the events, as the incumbent's users filter by it.
 const COMPONENT: &str = "sealed-secrets";
-
-/// How long the name of a deleted Secret that was not ours is left to others. Who replaces a Secret deletes it first, and
-/// must not find ours in its place; the incumbent, which is not told of such a deletion, leaves it for longer.
-const VACANCY: Duration = Duration::from_secs(1);
 
 /// How often a status is written on top of what others wrote meanwhile, before the object's next turn.
 const STATUS_TRIES: usize = 5;
@@ -75,7 +70,7 @@ struct Sealed {
     /// Metadata of the Secrets of further namespaces; the operator itself has those of its own scope.
     secrets: HashMap<String, Arc<Store<SecretMeta>>>,
     looks: Looks,
-    /// When Secrets that were not ours were deleted, for [`VACANCY`].
+    /// When Secrets that were not ours were deleted, for as long as their names are left to others.
     vacated: Mutex<HashMap<ObjectKey, Instant>>,
     metrics: SealedMetrics,
     /// Places for objects whose values are opened.
@@ -121,73 +116,6 @@ pub fn part(context: &Arc<Context>) -> Part {
     }
 }
 
-/// Where to watch: everywhere, or in the namespaces that were named.
-fn namespaces(context: &Context) -> BTreeSet<Option<String>> {
-    let additional = context.settings.sealing.additional_namespaces.iter().cloned().map(Some);
-    match &context.settings.watch_namespace {
-        Some(own) => additional.chain([Some(own.clone())]).collect(),
-        None => BTreeSet::from([None]),
-    }
-}
-
-fn tasks(sealed: &Arc<Sealed>) -> Vec<BoxFuture<'static, ()>> {
-    let context = &sealed.context;
-    let mut tasks: Vec<BoxFuture<'static, ()>> = vec![
-        Box::pin(keys::watch_keys(context.clone(), sealed.keys.clone())),
-        Box::pin(keys::maintain(context.clone(), sealed.keys.clone())),
-        Box::pin(requeue_on_new_keys(sealed.clone())),
-        Box::pin(find_reasons(sealed.clone())),
-        Box::pin(ring::keep(sealed.clone(), RingMetrics::register(&context.metrics))),
-    ];
-    for (namespace, store) in &sealed.stores {
-        tasks.push(Box::pin(watch_objects(sealed.clone(), namespace.clone(), store.clone())));
-        tasks.push(Box::pin(requeue_when_listed(sealed.clone(), namespace.clone(), store.clone())));
-    }
-    // The operator itself watches the Secrets of its own scope; those of further namespaces are this kind's alone.
-    for (namespace, store) in sealed.secrets.iter().filter(|_| context.settings.sealing.repair) {
-        tasks.push(Box::pin(watch_secrets(sealed.clone(), namespace.clone(), store.clone())));
-    }
-    tasks
-}
-
-async fn watch_objects(sealed: Arc<Sealed>, namespace: Option<String>, store: Arc<Objects>) {
-    let scope = Scope { namespace, labels: sealed.context.settings.sealing.label_selector.clone() };
-    let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
-    let on = move |change: Change<'_, Packed<SealedSecret>>| sealed.object_changed(&change);
-    watch::objects(cluster, scope, store, on, stop).await;
-}
-
-async fn watch_secrets(sealed: Arc<Sealed>, namespace: String, store: Arc<Store<SecretMeta>>) {
-    let scope = Scope { namespace: Some(namespace), labels: String::new() };
-    let (cluster, stop) = (sealed.context.cluster.clone(), sealed.context.stop.clone());
-    let on = move |change: Change<'_, SecretMeta>| sealed.secret_changed(&change);
-    watch::secrets(cluster, scope, store, on, stop).await;
-}
-
-/// When the first list of Secrets has come, the objects that waited for it get their turn.
-async fn requeue_when_listed(sealed: Arc<Sealed>, namespace: Option<String>, store: Arc<Objects>) {
-    sealed.secrets_in(namespace.as_deref().unwrap_or_default()).settled().await;
-    let waiting = store.keys_where(|key, _| !sealed.looks.knows(key));
-    waiting.into_iter().for_each(|key| sealed.driver.add(key, Lane::Refresh));
-}
-
-/// One search at a time, while this replica leads.
-async fn find_reasons(sealed: Arc<Sealed>) {
-    let context = sealed.context.clone();
-    let (driver, leadership) = (sealed.reasons.clone(), context.leadership.clone());
-    driver.run(Arc::new(Reasons { sealed }), 1, leadership, context.metrics.clone(), context.stop.clone()).await;
-}
-
-/// When the set of keys changes, everything that was tried with another one and failed gets another chance at once. What is
-/// in the queue already, or comes to its turn before this does, has the new keys anyway.
-async fn requeue_on_new_keys(sealed: Arc<Sealed>) {
-    let mut changes = sealed.keys.changes();
-    while changes.changed().await.is_ok() {
-        let (_, states) = sealed.keys.current_states();
-        sealed.looks.failed_with_others(&states).into_iter().for_each(|key| sealed.driver.add(key, Lane::Change));
-    }
-}
-
 /// Whether the status says that the present generation is in force.
 fn in_force(entry: &Entry<SealedSecret>) -> bool {
     let status = entry.object.as_ref().ok().and_then(|object| object.status.as_ref());
@@ -205,107 +133,10 @@ fn asks_the_same(one: &ObjectMeta, other: &ObjectMeta) -> bool {
 }
 
 impl Sealed {
-    fn ready(&self) -> Result<(), String> {
-        let missing = |kind: &str| Err(format!("the first list of {kind} has not arrived"));
-        if !self.stores.iter().all(|(_, store)| store.is_settled()) {
-            return missing("SealedSecrets");
-        }
-        if self.context.settings.sealing.repair && !self.secrets.values().all(|store| store.is_settled()) {
-            return missing("the Secrets of a further namespace");
-        }
-        self.keys.ready()
-    }
-
-    /// The watched objects among which this one is.
-    fn store(&self, key: &ObjectKey) -> Option<&Objects> {
-        let mut stores = self.stores.iter();
-        let found = stores.find(|(namespace, _)| namespace.as_ref().is_none_or(|own| *own == key.namespace));
-        found.map(|(_, store)| &**store)
-    }
-
-    fn object(&self, key: &ObjectKey) -> Option<Arc<Entry<SealedSecret>>> {
-        Some(Arc::new(self.store(key)?.get(key)?.unpack()))
-    }
-
-    fn object_changed(&self, change: &Change<'_, Packed<SealedSecret>>) {
-        let key = change.key.clone();
-        match (change.old, change.new) {
-            // After a restart most objects are in force: those that are not go first.
-            (None, Some(new)) => {
-                self.driver.add(key, if in_force(&new.unpack()) { Lane::Refresh } else { Lane::Change })
-            }
-            (Some(old), Some(new)) => {
-                if !asks_the_same(old.unpack().meta(), new.unpack().meta()) {
-                    self.driver.add(key, Lane::Change);
-                }
-            }
-            (_, None) => self.driver.add(key, Lane::Change),
-        }
-    }
-
-    fn secret_changed(&self, change: &Change<'_, SecretMeta>) {
-        if !self.store(change.key).is_some_and(|store| store.contains(change.key)) {
-            return;
-        }
-        if let (Some(old), None) = (change.old, change.new)
-            && !self.is_ours(change.key, old)
-        {
-            self.vacated.lock().unwrap_or_else(PoisonError::into_inner).insert(change.key.clone(), Instant::now());
-            self.driver.add_after(change.key.clone(), Lane::Change, VACANCY);
-            return;
-        }
-        let version = change.new.map(|meta| meta.resource_version.as_str());
-        if self.looks.is_news(change.key, version) {
-            self.driver.add(change.key.clone(), lane_of(change.listed));
-        }
-    }
-
-    /// Whether the SealedSecret controls the Secret.
-    fn is_ours(&self, key: &ObjectKey, secret: &SecretMeta) -> bool {
-        secret.controller.is_some() && secret.controller == self.object(key).and_then(|entry| entry.meta().uid.clone())
-    }
-
-    /// How long the name of a Secret that was not ours stays empty still. The live Secret is known to be gone; the watch may
-    /// not have told so yet.
-    fn vacancy(&self, key: &ObjectKey) -> Option<Duration> {
-        let since = {
-            let mut vacated = self.vacated.lock().unwrap_or_else(PoisonError::into_inner);
-            vacated.retain(|_, since| since.elapsed() < VACANCY);
-            vacated.get(key).copied()
-        };
-        match since {
-            Some(since) => Some(VACANCY.saturating_sub(since.elapsed())),
-            None => self.secret_meta(key).filter(|meta| !self.is_ours(key, meta)).map(|_| VACANCY),
-        }
-    }
-
     /// Whether the last pass of this process left the Secret as it is, for the very same object and keys. The watch may tell
     /// of our own write before its answer has come: such a pass has nothing to do.
     fn is_settled(&self, key: &ObjectKey, facts: &Facts) -> bool {
         self.secret_meta(key).is_some_and(|meta| self.looks.is_settled(key, facts, &meta.resource_version))
-    }
-
-    /// The watched Secrets of a namespace, and of others.
-    fn secrets_in(&self, namespace: &str) -> &Store<SecretMeta> {
-        self.secrets.get(namespace).unwrap_or(&self.context.secrets)
-    }
-
-    fn secret_meta(&self, key: &ObjectKey) -> Option<Arc<SecretMeta>> {
-        self.secrets_in(&key.namespace).get(key)
-    }
-
-    /// Whether the watch knows that there is no such Secret. It may be a moment late: the server refuses to create one that
-    /// is there, and then it is asked.
-    fn is_absent(&self, key: &ObjectKey) -> bool {
-        let secrets = self.secrets_in(&key.namespace);
-        secrets.is_settled() && secrets.health() == Health::Synced && !secrets.contains(key)
-    }
-
-    /// Whether the list of Secrets is to come that tells that there is nothing to do. Everything else begins without it;
-    /// [`requeue_when_listed`] brings these back.
-    fn must_wait(&self, key: &ObjectKey, entry: &Entry<SealedSecret>) -> bool {
-        let is_watched = self.context.settings.sealing.repair || !self.secrets.contains_key(&key.namespace);
-        is_watched && in_force(entry) && !self.secrets_in(&key.namespace).is_settled()
     }
 
     /// The version of the object's Secret, if an earlier process left it as the object asks, and nothing has changed since:
@@ -552,11 +383,6 @@ impl Stop {
             }
         }
     }
-}
-
-/// What a list says may have been so for long: what somebody just changed goes first.
-fn lane_of(listed: bool) -> Lane {
-    if listed { Lane::Refresh } else { Lane::Change }
 }
 
 #[async_trait]
