@@ -26,8 +26,9 @@ use crate::pure::sealed::ring::{self, Ledger, Observed, Tally};
 /// Between two counts. A count of unchanged objects costs a look at each, and no private-key operation.
 const PASS: Duration = Duration::from_secs(30);
 
-/// Longest wait for the reconciler after a start: what it opens is not opened twice.
-const HEAD_START: Duration = Duration::from_secs(60);
+/// Longest wait for the reconciler, after a start and while it works through many objects: what it opens is not opened
+/// twice. Thousands of objects with a dozen keys take minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The KeyRing, or `None` where there is none or its kind is not installed.
 pub(super) async fn read(cluster: &Cluster) -> Result<Option<KeyRing>, ApiError> {
@@ -79,11 +80,14 @@ struct Keeper {
 pub(super) async fn keep(sealed: Arc<Sealed>, metrics: RingMetrics) {
     let mut keeper = Keeper { sealed, metrics, ledger: Ledger::default(), counted: None, last: None, failing: None };
     let mut changes = keeper.sealed.keys.changes();
-    keeper.head_start().await;
+    let mut leadership = keeper.sealed.context.leadership.clone();
     loop {
-        if !keeper.sealed.context.leadership.leads() {
+        if !leadership.leads() {
             keeper.metrics.clear();
-        } else if keeper.settled() {
+            leadership.wait().await;
+        }
+        keeper.calm().await;
+        if leadership.leads() && keeper.settled() {
             let result = keeper.pass().await;
             keeper.note(result.err());
         }
@@ -99,11 +103,14 @@ impl Keeper {
         self.sealed.stores.iter().all(|(_, store)| store.is_settled()) && self.sealed.keys.ready().is_ok()
     }
 
-    async fn head_start(&self) {
+    /// Waits while the reconciler works through what is before it, but not for ever.
+    async fn calm(&self) {
         let started = tokio::time::Instant::now();
-        let busy =
+        let queued =
             || [Lane::Change, Lane::Search, Lane::Refresh].iter().any(|lane| self.sealed.driver.depth(*lane) > 0);
-        while started.elapsed() < HEAD_START && (!self.settled() || busy()) {
+        // Another replica's queue is no business of this one, and its own is not worked on.
+        let busy = || self.sealed.context.leadership.leads() && (!self.settled() || queued());
+        while busy() && started.elapsed() < PATIENCE {
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     }
