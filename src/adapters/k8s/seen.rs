@@ -1,11 +1,9 @@
 //! What a store keeps of an object: the typed object, or a few bytes of it.
 
-use std::io::{Read as _, Write as _};
+use std::cell::RefCell;
 use std::marker::PhantomData;
 
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use kube::Resource;
 use kube::api::{DynamicObject, ObjectMeta};
 use serde::Serialize;
@@ -81,8 +79,43 @@ impl<K: Resource<DynamicType = ()> + DeserializeOwned + Send + Sync + 'static> S
 /// An object as compressed JSON: less than half of what the typed object takes, for kinds of which a cluster has thousands
 /// and that are looked at once in a while. Unpacking costs some 20 µs.
 pub struct Packed<K> {
-    bytes: Result<Box<[u8]>, Box<Unreadable>>,
+    /// With the length of the JSON.
+    bytes: Result<(Box<[u8]>, usize), Box<Unreadable>>,
     kind: PhantomData<fn() -> K>,
+}
+
+/// Distance within which repetitions are found, as a power of two, in bytes: the texts are of a few kilobytes, and a larger
+/// window is more memory to clear each time.
+const WINDOW_BITS: u8 = 12;
+
+thread_local! {
+    /// Each takes hundreds of kilobytes, and thousands of objects come one after the other.
+    static PRESS: RefCell<(Compress, Decompress)> = RefCell::new((
+        Compress::new_with_window_bits(Compression::fast(), false, WINDOW_BITS),
+        Decompress::new_with_window_bits(false, WINDOW_BITS),
+    ));
+}
+
+/// Compresses a text.
+fn press(text: &[u8]) -> Box<[u8]> {
+    // Stored as it is, a text grows by less than this.
+    let mut packed = Vec::with_capacity(text.len() + text.len() / 8 + 64);
+    PRESS.with_borrow_mut(|(press, _)| {
+        press.reset();
+        // There is room for all of it.
+        let _ = press.compress_vec(text, &mut packed, FlushCompress::Finish);
+    });
+    packed.into_boxed_slice()
+}
+
+/// The text of this length again; `None` when the bytes are damaged.
+fn unpress(packed: &[u8], length: usize) -> Option<Vec<u8>> {
+    let mut text = Vec::with_capacity(length);
+    let end = PRESS.with_borrow_mut(|(_, press)| {
+        press.reset(false);
+        press.decompress_vec(packed, &mut text, FlushDecompress::Finish)
+    });
+    (matches!(end, Ok(Status::StreamEnd)) && text.len() == length).then_some(text)
 }
 
 impl<K: Serialize + DeserializeOwned> Packed<K> {
@@ -91,13 +124,9 @@ impl<K: Serialize + DeserializeOwned> Packed<K> {
         // What was packed here unpacks here.
         let broken = |why: &str| Unreadable::new(ObjectMeta::default(), why);
         let object = match &self.bytes {
-            Ok(bytes) => {
-                let mut json = Vec::with_capacity(4 * bytes.len());
-                let unpacked = DeflateDecoder::new(&**bytes).read_to_end(&mut json);
-                unpacked
-                    .map_err(|_| broken("it was damaged in memory"))
-                    .and_then(|_| serde_json::from_slice(&json).map_err(|error| broken(&error.to_string())))
-            }
+            Ok((bytes, length)) => unpress(bytes, *length)
+                .ok_or_else(|| broken("it was damaged in memory"))
+                .and_then(|json| serde_json::from_slice(&json).map_err(|error| broken(&error.to_string()))),
             Err(unreadable) => Err(Unreadable::new(unreadable.meta.clone(), &unreadable.why)),
         };
         Entry { object }
@@ -112,10 +141,9 @@ where
 
     fn keep(entry: Entry<K>) -> Self {
         let bytes = entry.object.map(|object| {
-            let mut packed = DeflateEncoder::new(Vec::new(), Compression::fast());
-            // Writing into memory does not fail, and what was read from JSON can be written as JSON.
-            let _ = serde_json::to_writer(&mut packed, &object).map(|()| packed.flush());
-            packed.finish().unwrap_or_default().into_boxed_slice()
+            // What was read from JSON can be written as JSON.
+            let json = serde_json::to_vec(&object).unwrap_or_default();
+            (press(&json), json.len())
         });
         Self { bytes, kind: PhantomData }
     }
@@ -171,7 +199,7 @@ mod tests {
             "template": { "metadata": { "labels": ["no map"] } },
         });
         let packed = sealed("1", spec.clone());
-        let bytes = packed.bytes.as_ref().map(|bytes| bytes.len()).expect("readable");
+        let bytes = packed.bytes.as_ref().map(|(bytes, _)| bytes.len()).expect("readable");
         assert!(bytes < value.len() / 2, "{bytes}");
         let object = packed.unpack().object.expect("readable");
         assert_eq!(serde_json::to_value(&object.spec).unwrap(), spec);
