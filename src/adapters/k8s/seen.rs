@@ -105,7 +105,8 @@ fn press(text: &[u8]) -> Box<[u8]> {
         // There is room for all of it.
         let _ = press.compress_vec(text, &mut packed, FlushCompress::Finish);
     });
-    packed.into_boxed_slice()
+    // A copy of the right size: an allocator may leave a vector that shrinks where it is.
+    Box::from(packed.as_slice())
 }
 
 /// The text of this length again; `None` when the bytes are damaged.

@@ -179,6 +179,9 @@ impl utils::Backoff for Waits {
     }
 }
 
+/// Objects in one answer of a list: whole ones are kilobytes each, several times in memory while they are read.
+const OBJECTS_PER_PAGE: u32 = 100;
+
 /// Where to watch.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
@@ -206,7 +209,7 @@ pub async fn objects<T: Seen>(
         object.metadata.managed_fields = last_change(object.metadata.managed_fields.take());
         T::keep(Entry::read(&object))
     };
-    let open = || watcher(api.clone(), config(&scope));
+    let open = || watcher(api.clone(), config(&scope).page_size(OBJECTS_PER_PAGE));
     follow(open, &kind, keep, T::is_same, &store, on, stop).await;
 }
 
