@@ -126,6 +126,37 @@ async fn synced(objects: &Api<SealedSecret>, name: &str, wanted: &str) {
 }
 
 #[tokio::test]
+async fn a_new_object_does_not_wait_for_the_list_of_secrets() {
+    rig::require_sandbox("a program in a pod");
+    let plane = ControlPlane::start(Options::default()).await;
+    install_crd(&plane);
+    // A list that never comes: Secrets may be listed where the keys are, and nowhere else.
+    let everywhere = "verbs: [get, list, create, update, delete, watch]";
+    assert!(RBAC.contains(everywhere));
+    let role = RBAC
+        .replace(everywhere, "verbs: [get, create, update, delete]")
+        .replace("verbs: [create, list]", "verbs: [create, list, watch]");
+    plane.apply(&role);
+    let (port, metrics) = (ports::free(), ports::free());
+    let mut command = in_pod(&plane, NAMESPACE, SERVICE, called("controller")).await;
+    command.args([
+        &format!("--listen-addr={NODE_ADDRESS}:{port}"),
+        &format!("--listen-metrics-addr={NODE_ADDRESS}:{metrics}"),
+    ]);
+    command.args(["--key-size=2048", "--update-status"]);
+    let controller = Proc::spawn("controller", command);
+    controller.wait_for_log("new sealing key").await;
+    expose(&plane, NAMESPACE, SERVICE, "http", port).await;
+    let sealed = eventually(SOON, "kubeseal", || async {
+        let ran = run(kubeseal(called("kubeseal"), &plane, &["-o", "yaml"]), secret("early").as_bytes());
+        if ran.status.success() { Ok(ran.stdout) } else { Err(ran.stderr) }
+    })
+    .await;
+    plane.apply(&sealed);
+    opened(&plane, &controller, "early").await;
+}
+
+#[tokio::test]
 async fn our_program_takes_the_place_of_the_controller_within_its_role() {
     rig::require_sandbox("a program in a pod");
     let plane = ControlPlane::start(Options::default()).await;
