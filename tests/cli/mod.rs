@@ -13,6 +13,6 @@ mod render;
 mod sealed_flags;
 mod sops;
 mod sops_lines;
-mod sops_matrix;
+pub mod sops_matrix;
 mod sops_values;
 mod template;

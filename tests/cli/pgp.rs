@@ -23,18 +23,22 @@ const KEY_FILES: [&str; 3] = [
     "tests/vectors/pgp/keys/nist.asc",
 ];
 
-/// A GnuPG home of the tests. Its agent ends with the sandbox.
+/// A GnuPG home of the tests with these keys. Its agent ends with the sandbox.
+fn keyring(files: &[&str]) -> PathBuf {
+    let path = scratch::dir("gnupg");
+    for file in files {
+        let mut gpg = process::command("gpg");
+        gpg.env("GNUPGHOME", &path).args(["--batch", "--quiet", "--import"]);
+        gpg.arg(tools::repository().join(file));
+        run_ok(gpg, b"");
+    }
+    path
+}
+
 fn home() -> &'static Home {
     static HOME: OnceLock<Home> = OnceLock::new();
     HOME.get_or_init(|| {
-        let path = scratch::dir("gnupg");
-        let import = |file: &str| {
-            let mut gpg = process::command("gpg");
-            gpg.env("GNUPGHOME", &path).args(["--batch", "--quiet", "--import"]);
-            gpg.arg(tools::repository().join(file));
-            run_ok(gpg, b"");
-        };
-        KEY_FILES.into_iter().for_each(import);
+        let path = keyring(&KEY_FILES);
         let mut list = process::command("gpg");
         list.env("GNUPGHOME", &path).args(["--batch", "--with-colons", "--list-secret-keys"]);
         let listed = run_ok(list, b"");
@@ -49,6 +53,11 @@ fn home() -> &'static Home {
         let [rsa, curve, nist] = primary.try_into().expect("three keys");
         Home { path, rsa, curve, nist }
     })
+}
+
+/// GnuPG homes that hold one key each: RSA, Curve25519, NIST.
+pub fn keyrings_of_one() -> [PathBuf; 3] {
+    KEY_FILES.map(|file| keyring(&[file]))
 }
 
 /// With the keys of the tests in the keyring.

@@ -1,5 +1,6 @@
 //! Everything that `latchwork sops` writes, opened by the real sops of today and by an older one: the plain files of
-//! `tests/vectors/sops/matrix`, every selector, kind of MAC and kind of key, through every verb that changes a file.
+//! `tests/vectors/sops/matrix` with every selector and kind of MAC, once for every kind of key with that key alone, and
+//! through every verb that changes a file.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use latchwork::pure::format::Format;
 
 use super::pgp;
-use super::sops::{ours, prepared, recipients, run_raw, text, theirs, values, vectors};
+use super::sops::{Program, ours, prepared, recipients, run_raw, text, theirs, values, vectors};
+use crate::rig::process::run;
 use crate::rig::{process, scratch, tools};
 
 const SELECTORS: [&str; 7] = [
@@ -63,13 +65,15 @@ struct Work {
     identity: Option<PathBuf>,
 }
 
+/// The public half of an ssh key, without its comment.
+fn public(name: &str) -> String {
+    let line = fs::read_to_string(vectors().join(name)).expect("readable");
+    line.split(' ').take(2).collect::<Vec<_>>().join(" ").trim().to_owned()
+}
+
 /// Kinds of keys, in turns: which key wraps has nothing to do with what is wrapped.
 fn keys() -> Vec<(String, Option<PathBuf>)> {
     let known = recipients();
-    let public = |name: &str| {
-        let line = fs::read_to_string(vectors().join(name)).expect("readable");
-        line.split(' ').take(2).collect::<Vec<_>>().join(" ").trim().to_owned()
-    };
     let groups = format!(
         "shamir_threshold: 2, key_groups: [{{age: ['{}']}}, {{age: ['{}', '{}']}}]",
         known[0], known[1], known[2]
@@ -107,6 +111,77 @@ fn work() -> Vec<Work> {
     }
     BINARY.iter().for_each(|plain| add(plain, SELECTORS[0], false));
     all
+}
+
+/// One file of the product of formats, selectors and MACs.
+pub struct Sealing {
+    pub file: &'static str,
+    selector: &'static str,
+    mac_only: bool,
+}
+
+impl Sealing {
+    /// A config file with one rule, to seal so for these keys.
+    pub fn rules(&self, keys: &str) -> PathBuf {
+        let mac = if self.mac_only { ", mac_only_encrypted: true" } else { "" };
+        scratch::file(".sops.yaml", format!("creation_rules:\n  - {{{keys}{}{mac}}}\n", self.selector))
+    }
+
+    pub fn plain(&self) -> PathBuf {
+        vectors().join("matrix/plain").join(self.file)
+    }
+
+    /// Whether `opened` is what was sealed; the text says what is different.
+    pub fn assert_same(&self, opened: &[u8], how: &str) {
+        let format = Format::of_path(self.file);
+        let plain = fs::read(self.plain()).expect("readable");
+        if format == Format::Binary {
+            assert_eq!(opened, plain, "{how}: {self}");
+        } else {
+            assert_eq!(values(opened, format), values(&plain, format), "{how}: {self}");
+        }
+    }
+}
+
+impl std::fmt::Display for Sealing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}, mac_only_encrypted: {}", self.file, self.selector, self.mac_only)
+    }
+}
+
+/// Every format with every selector and kind of MAC.
+pub fn product() -> Vec<Sealing> {
+    let mut all = Vec::new();
+    for file in MANIFESTS.iter().chain(&BINARY[..1]).map(|plain| plain.file) {
+        for selector in SELECTORS {
+            all.extend([false, true].map(|mac_only| Sealing { file, selector, mac_only }));
+        }
+    }
+    all
+}
+
+/// What a program finds that has the private key of one local kind, and no other. Without, it finds none.
+type Alone = (&'static str, &'static str, PathBuf);
+
+/// The rule that names a key of every local kind, and each of them alone.
+fn local_kinds() -> (String, Vec<Alone>) {
+    let mut age = process::command(tools::path("age-keygen"));
+    age.arg("-y").arg(vectors().join("key-pq.txt"));
+    let post_quantum = process::run_ok(age, b"");
+    let known = [&recipients()[0], &public("key-ed25519.pub"), &public("key-rsa.pub"), post_quantum.trim()].join(",");
+    let lines = fs::read_to_string(vectors().join("keys.txt")).expect("readable");
+    let first = lines.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).expect("an identity");
+    let [rsa, curve, nist] = pgp::keyrings_of_one();
+    let kinds = vec![
+        ("x25519", "SOPS_AGE_KEY_FILE", scratch::file("keys.txt", first)),
+        ("ssh_ed25519", "SOPS_AGE_SSH_PRIVATE_KEY_FILE", vectors().join("key-ed25519")),
+        ("ssh_rsa", "SOPS_AGE_SSH_PRIVATE_KEY_FILE", vectors().join("key-rsa")),
+        ("post_quantum", "SOPS_AGE_KEY_FILE", vectors().join("key-pq.txt")),
+        ("pgp_rsa", "GNUPGHOME", rsa),
+        ("pgp_curve", "GNUPGHOME", curve),
+        ("pgp_nist", "GNUPGHOME", nist),
+    ];
+    (format!("age: '{known}', pgp: '{}'", pgp::fingerprints().join(",")), kinds)
 }
 
 /// The version that many machines still have.
@@ -191,7 +266,7 @@ fn through_every_verb(work: &Work, other_rules: &Path) {
 }
 
 /// Runs `one` for every item on a few threads: they wait for processes more than they compute.
-pub(super) fn side_by_side<T: Sync>(items: &[T], one: impl Fn(&T) + Sync) {
+pub fn side_by_side<T: Sync>(items: &[T], one: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     let failed: Mutex<Vec<String>> = Mutex::default();
     std::thread::scope(|scope| {
@@ -217,4 +292,38 @@ fn what_ours_writes_opens_with_sops_of_today_and_before() {
     let work = work();
     assert!(work.len() > 80, "{}", work.len());
     side_by_side(&work, |work| through_every_verb(work, &other_rules));
+}
+
+#[test]
+fn each_kind_of_key_alone_opens_every_format_selector_and_mac_that_ours_sealed() {
+    let (keys, kinds) = local_kinds();
+    let nothing = scratch::dir("gnupg");
+    let product = product();
+    assert_eq!(product.len(), 6 * 7 * 2);
+    let with = |mut command: Command, key: Option<&Alone>| {
+        command.env_remove("SOPS_AGE_KEY_FILE").env("GNUPGHOME", &nothing);
+        if let Some((_, variable, path)) = key {
+            command.env(variable, path);
+        }
+        command
+    };
+    let numbered: Vec<_> = product.iter().enumerate().collect();
+    side_by_side(&numbered, |(number, sealing)| {
+        let seal = ["--config", &text(&sealing.rules(&keys)), "encrypt", &text(&sealing.plain())].map(str::to_owned);
+        let sealed = run_raw(pgp::with_gpg(ours(&seal.each_ref().map(String::as_str))), b"");
+        let file = text(&scratch::file(sealing.file, sealed));
+        let opens = |version: &str, program: Program, key: &Alone| {
+            let opened = run_raw(with(program(&["decrypt", &file]), Some(key)), b"");
+            sealing.assert_same(&opened, &format!("{version} with {}", key.0));
+        };
+        kinds.iter().for_each(|key| opens("3.13.3", theirs, key));
+        // Two kinds in turns: in the fourteen files of a format each kind comes four times.
+        for turn in [*number, number + 3] {
+            opens("3.12.2", older, &kinds[turn % kinds.len()]);
+        }
+        // Else "alone" would say nothing.
+        if sealing.selector.is_empty() {
+            assert!(!run(with(theirs(&["decrypt", &file]), None), b"").status.success(), "{sealing}");
+        }
+    });
 }

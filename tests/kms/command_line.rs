@@ -16,14 +16,14 @@ use crate::rig::{self, scratch};
 
 pub type Environment = Vec<(&'static str, String)>;
 
-fn ours(arguments: &[&str], environment: &Environment) -> Command {
+pub fn ours(arguments: &[&str], environment: &Environment) -> Command {
     let mut command = process::latchwork();
     command.args(arguments).envs(environment.iter().map(|(name, value)| (name, value)));
     command
 }
 
 /// A transit key of its own mount, and how to be allowed to use it.
-async fn transit(mount: &str) -> (String, Environment) {
+pub async fn transit(mount: &str) -> (String, Environment) {
     let bao = rig::bao();
     bao.call("POST", &format!("sys/mounts/{mount}"), Some(&json!({"type": "transit"}))).await;
     bao.call("POST", &format!("{mount}/keys/k"), None).await;

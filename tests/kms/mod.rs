@@ -6,6 +6,7 @@ mod command_line;
 mod gcp;
 mod identities;
 mod keyservice;
+mod matrix;
 mod vault;
 mod vendors;
 

@@ -3,7 +3,7 @@
 #
 #   build.sh [--quiet] [TOOL...]      TOOL: age sops sops-3.12.2 sealed etcd template-oracle kube bao moto cargo-deny
 #                                     (default: all of these)
-#   build.sh sops-3.7.3 sops-3.9.0 sops-3.13.1    only to make vectors anew (tests/vectors/sops/make.sh)
+#   build.sh sops-3.7.3 sops-3.9.0 sops-3.13.1    only to make vectors anew (tests/vectors/sops/matrix/make.sh)
 #   build.sh host                     only the host packages
 #
 # prints the folder that holds one symbolic link per program. Versions are pinned by go.mod + go.sum, or by a

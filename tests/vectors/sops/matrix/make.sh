@@ -22,9 +22,10 @@ pgp_rsa=$(fingerprint person) pgp_curve=$(fingerprint cluster) pgp_nist=$(finger
 read -r -d '' -a age < <("$bin/age-keygen" -y ../keys.txt) || true
 ed=$(cut -d' ' -f1,2 ../key-ed25519.pub)
 rsa=$(cut -d' ' -f1,2 ../key-rsa.pub)
+pq=$("$bin/age-keygen" -y ../key-pq.txt)
 
 # Which version has what: comment patterns and mac_only_encrypted came with 3.9.0, ssh keys and timestamps with
-# 3.10.0, exact integers in JSON with 3.13.2.
+# 3.10.0, post-quantum age keys with 3.12.0, exact integers in JSON with 3.13.2.
 has() { # has VERSION SINCE
 	[ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
@@ -61,27 +62,31 @@ for version in ${*:-3.7.3 3.9.0 3.12.2 3.13.1 3.13.3}; do
 	program=$bin/sops-$version
 	[ "$version" != 3.13.3 ] || program=$bin/sops
 	rm -rf "${version:?}"
-	keys=("x25519 age: '${age[0]}'" "two age: '${age[1]},${age[0]}'")
-	! has "$version" 3.10.0 || keys+=("ssh_ed25519 age: '$ed'" "ssh_rsa age: '$rsa'")
-	keys+=("pgp_rsa pgp: '$pgp_rsa'" "pgp_curve pgp: '$pgp_curve'" "pgp_nist pgp: '$pgp_nist'" "pgp_and_age pgp: '$pgp_curve,$pgp_rsa', age: '${age[2]}'")
 	macs=(whole)
 	! has "$version" 3.9.0 || macs+=(only)
-	count=0
+	# All local kinds of keys in one group: each of them alone must open the file.
+	kinds=("x25519 age: '${age[0]}'" "pgp_rsa pgp: '$pgp_rsa'" "pgp_curve pgp: '$pgp_curve'" "pgp_nist pgp: '$pgp_nist'")
+	all=${age[0]}
+	! has "$version" 3.10.0 || { kinds+=("ssh_ed25519 age: '$ed'" "ssh_rsa age: '$rsa'") all=$all,$ed,$rsa; }
+	! has "$version" 3.12.0 || { kinds+=("post_quantum age: '$pq'") all=$all,$pq; }
 	while read -r selector rule; do
 		for mac in "${macs[@]}"; do
-			for file in manifest.yaml stream.yaml manifest.json manifest.env manifest.ini; do
-				# Comments select in the formats that have them.
-				case $selector-$file in *comment*.json) continue ;; esac
-				# The kinds of keys take turns: which key wraps has nothing to do with what is wrapped.
-				key=${keys[$((count % ${#keys[@]}))]}
-				count=$((count + 1))
+			for file in pair.yaml manifest.json manifest.yaml manifest.env manifest.ini text.bin; do
+				# Since 3.11.0 binary files have neither selector nor kind of MAC: these would all be the same.
+				[ "$file-$selector-$mac" = text.bin-none-whole ] || [ "$file" != text.bin ] || ! has "$version" 3.11.0 || continue
 				extra=${rule:+, $rule}
 				[ "$mac" = whole ] || extra="$extra, mac_only_encrypted: true"
-				seal "$version" "$selector-$mac-${key%% *}" "$file" "${key#* }$extra"
+				seal "$version" "$selector-$mac-all" "$file" "age: '$all', pgp: '$pgp_rsa,$pgp_curve,$pgp_nist'$extra"
 			done
 		done
 	done < <(selectors "$version")
-	for file in odd.yaml deep.yaml crlf.yaml cut.yaml cut.json crlf.env cut.ini text.bin nul.bin empty.bin; do
+	# And what a file looks like that has one key alone.
+	for kind in "${kinds[@]}"; do
+		for file in manifest.yaml manifest.env; do
+			seal "$version" "none-whole-${kind%% *}" "$file" "${kind#* }"
+		done
+	done
+	for file in stream.yaml odd.yaml deep.yaml crlf.yaml cut.yaml cut.json crlf.env cut.ini text.bin nul.bin empty.bin; do
 		seal "$version" odd "$file" "age: '${age[0]}'"
 		case $file in *.bin) ;; *) seal "$version" odd-selected "$file" "age: '${age[0]}', encrypted_regex: 'password|strings'" ;; esac
 	done
