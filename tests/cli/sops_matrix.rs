@@ -131,7 +131,17 @@ impl Sealing {
         vectors().join("matrix/plain").join(self.file)
     }
 
-    /// Whether `opened` is what was sealed; the text says what is different.
+    /// A rule that was ignored would open as well. Binary files take none.
+    pub fn assert_sealed_so(&self, sealed: &[u8]) {
+        let sealed = String::from_utf8_lossy(sealed);
+        let selector = self.selector.trim_start_matches(", ").split(':').next().unwrap_or_default();
+        if Format::of_path(self.file) != Format::Binary {
+            assert!(sealed.contains(selector), "{self}: {sealed}");
+            assert_eq!(sealed.contains("mac_only_encrypted"), self.mac_only, "{self}: {sealed}");
+        }
+    }
+
+    /// `opened` must be what was sealed; `how` says with what.
     pub fn assert_same(&self, opened: &[u8], how: &str) {
         let format = Format::of_path(self.file);
         let plain = fs::read(self.plain()).expect("readable");
@@ -311,6 +321,7 @@ fn each_kind_of_key_alone_opens_every_format_selector_and_mac_that_ours_sealed()
     side_by_side(&numbered, |(number, sealing)| {
         let seal = ["--config", &text(&sealing.rules(&keys)), "encrypt", &text(&sealing.plain())].map(str::to_owned);
         let sealed = run_raw(pgp::with_gpg(ours(&seal.each_ref().map(String::as_str))), b"");
+        sealing.assert_sealed_so(&sealed);
         let file = text(&scratch::file(sealing.file, sealed));
         let opens = |version: &str, program: Program, key: &Alone| {
             let opened = run_raw(with(program(&["decrypt", &file]), Some(key)), b"");
