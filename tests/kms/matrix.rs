@@ -41,8 +41,10 @@ async fn each_service_alone_opens_every_format_selector_and_mac_both_ways() {
         let rules = sealing.rules(&keys).display().to_string();
         let plain = sealing.plain().display().to_string();
         let seal = ["--config", &rules, "encrypt", &plain];
-        let by_theirs = scratch::file(sealing.file, run_ok(theirs(&seal, &all), b"")).display().to_string();
-        let by_ours = scratch::file(sealing.file, run_ok(ours(&seal, &all), b"")).display().to_string();
+        let [by_theirs, by_ours] = [run_ok(theirs(&seal, &all), b""), run_ok(ours(&seal, &all), b"")].map(|sealed| {
+            sealing.assert_sealed_so(sealed.as_bytes());
+            scratch::file(sealing.file, sealed).display().to_string()
+        });
         for (service, environment) in &services {
             let open = |file| ["decrypt", "--decryption-order", *service, file];
             let opened = run_ok(ours(&open(by_theirs.as_str()), environment), b"");
