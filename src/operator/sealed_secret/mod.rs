@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use tokio::sync::Semaphore;
 
 use super::driver::{Driver, Reconcile};
 use super::part::{Context, Part};
@@ -33,6 +32,7 @@ mod http;
 mod keys;
 mod looks;
 mod metrics;
+mod openers;
 mod reasons;
 mod ring;
 mod ring_metrics;
@@ -41,6 +41,7 @@ mod watching;
 use keys::KeySet;
 use looks::{Facts, Looks};
 use metrics::SealedMetrics;
+use openers::Openers;
 use watching::{namespaces, tasks};
 
 const KIND: &str = "SealedSecret";
@@ -73,8 +74,7 @@ struct Sealed {
     /// When Secrets that were not ours were deleted, for as long as their names are left to others.
     vacated: Mutex<HashMap<ObjectKey, Instant>>,
     metrics: SealedMetrics,
-    /// Places for objects whose values are opened.
-    openings: Semaphore,
+    openers: Openers,
 }
 
 /// What came of opening an object, and what was found out on the way.
@@ -95,7 +95,7 @@ pub fn part(context: &Arc<Context>) -> Part {
         looks: Looks::default(),
         vacated: Mutex::default(),
         metrics: SealedMetrics::register(&context.metrics, context.settings.sealing.omit_object_metrics),
-        openings: Semaphore::new(std::thread::available_parallelism().map_or(1, std::num::NonZero::get)),
+        openers: Openers::start(),
     });
     let ready = {
         let sealed = sealed.clone();
@@ -162,18 +162,16 @@ impl Sealed {
         [sealing.deprecated_data, sealing.allow_token_types]
     }
 
-    /// Opens on a thread of its own: one entry costs milliseconds of pure computation.
+    /// Opens on a thread for such work.
     async fn open(&self, object: Arc<Entry<SealedSecret>>, keys: SealingKeys, effort: Effort) -> Option<Opened> {
-        // As many at a time as there are processors: more would only take turns, on a stack each.
-        let _place = self.openings.acquire().await;
         let options = UnsealOptions { deprecated_data: self.context.settings.sealing.deprecated_data, effort };
         // Hints are read under a short lock by a copy of what this object needs: the whole map stays shared.
         let hints = self.hints.read().unwrap_or_else(PoisonError::into_inner).for_object(object.object.as_ref().ok()?);
-        let opened = tokio::task::spawn_blocking(move || {
+        let opened = self.openers.run(move || {
             let object = object.object.as_ref().ok()?;
             Some(unseal_and_learn(object, &keys, &hints, Timestamp::now(), options))
         });
-        opened.await.ok().flatten()
+        opened.await.flatten()
     }
 
     /// One turn of opening.

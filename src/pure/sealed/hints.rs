@@ -78,6 +78,11 @@ impl<K: Eq + Hash + Copy, V> Halves<K, V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
+    fn forget(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
+    }
+
     /// The place of `key` in the younger half, with what the older one knows about it.
     fn place(&mut self, key: K, weight: usize) -> &mut V
     where
@@ -172,7 +177,11 @@ impl Hints {
     /// Remembers everything that a pass found out.
     pub fn learn(&mut self, learnt: &Learnt) {
         self.remember(&learnt.found);
-        for (digest, trial) in &learnt.trials {
+        // What opened is known by its key alone.
+        learnt.found.iter().for_each(|found| self.trials.forget(&found.digest));
+        let failed = |digest: &BlobDigest| self.opened.get(digest).is_none();
+        let failed: Vec<_> = learnt.trials.iter().filter(|(digest, _)| failed(digest)).collect();
+        for (digest, trial) in failed {
             let trials = self.trials.place(*digest, 1);
             if !trials.contains(trial) {
                 trials.push(*trial);
