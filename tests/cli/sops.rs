@@ -576,6 +576,10 @@ fn sops_opens_every_comment_that_we_encrypt() {
             "levels.yaml",
             "d:\n  e:\n    f: 1\n  # c1\n  # c2\nh:\n  - i:\n      j: 1\n    # c3\nk:\n  l:\n    m: 1\n  # c5\n",
         ),
+        (
+            "groups.yaml",
+            "# c0\n\n# c1\na:\n  b:\n    - x: 1\n      # c2\n\n    # c3\n\n  # c4\nd: 1\ne:\n  - # c5\n    f: 1\n     # c6\n\n   # c7\n  - g: 2\n\n # c8\n# c9\n",
+        ),
     ] {
         let file = text(&scratch::file(name, plain));
         run_ok(ours(&["encrypt", "-i", "--age", age, &file]), b"");

@@ -38,6 +38,11 @@ fn comments_hang_where_yaml_v3_hangs_them() {
         ("d:\n  e:\n    f: 1\n  # g\n\n# i\nh: 1\n", "/d# g"),
         ("d:\n  e:\n  - f\n  # g\nh: 1\n", "/d/e# g"),
         ("d:\n- 1\n  # g\ne: 2\n", "# g"),
+        ("a:\n  b:\n    - 1\n    # c\n  # d\ne: 1\n", "/a/b# c"),
+        ("a:\n  b:\n    - 1\n    # c\n  # d\ne: 1\n", "/a# d"),
+        ("a:\n  - # c\n    b: 1\n", "/a/-# c"),
+        ("a:\n  # c\n  - # d\n    b: 1\n", "/a# c"),
+        ("a:\n  - b: 1\n\n    # c\n\n  - 1\n", "/a/-# c"),
     ] {
         assert!(outline(text, Format::Yaml).contains(&expected.to_owned()), "{text}");
     }

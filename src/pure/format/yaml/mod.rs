@@ -1,5 +1,6 @@
 //! YAML: reading with spans, the scalar rules of Go's yaml.v3, and the text of single scalars.
 
+mod comments;
 mod read;
 mod resolve;
 pub mod time;

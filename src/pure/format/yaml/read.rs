@@ -1,14 +1,14 @@
 //! Events of the YAML parser into a [`Branch`] with byte spans.
 //!
 //! Comments become items where SOPS has them: an inline comment stands before the item on its line, a comment on its
-//! own line before what follows it, in the innermost open collection that its column belongs to.
+//! own line before what follows it, in the collection that yaml.v3 hangs it on ([`super::comments`]).
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use granit_parser::{Event, Parser, Placement, ScalarStyle, ScanError, StrInput, Tag, options};
 
-use super::resolve;
+use super::{comments, resolve};
 use crate::pure::format::{
     Branch, Comment, DocumentSpan, Element, Entry, Format, FormatError, Item, Layout, Node, Scalar, Span, Value,
     line_of,
@@ -27,6 +27,10 @@ pub(in crate::pure::format) fn read(source: &str, document: &DocumentSpan) -> Re
         base: document.span.start,
         parser: Parser::new_from_str_with_options(text, options),
         pending: Vec::new(),
+        homes: None,
+        body: document.body_start - document.span.start..document.body_end - document.span.start,
+        open: Vec::new(),
+        opened: 0,
         cursor: document.body_start - document.span.start,
         nodes: 0,
         anchors: HashMap::new(),
@@ -38,7 +42,8 @@ pub(in crate::pure::format) fn read(source: &str, document: &DocumentSpan) -> Re
 
 struct Pending {
     comment: Comment,
-    column: usize,
+    /// The number of the collection that it hangs on.
+    home: usize,
 }
 
 struct Reader<'s> {
@@ -48,6 +53,14 @@ struct Reader<'s> {
     parser: Parser<'s, StrInput<'s>>,
     /// Comments that were read and belong to no collection yet.
     pending: Vec<Pending>,
+    /// The collections of the comments, once there is one.
+    homes: Option<HashMap<usize, usize>>,
+    /// Range in `text` without the markers.
+    body: Span,
+    /// Numbers of the open collections.
+    open: Vec<usize>,
+    /// How many collections have begun.
+    opened: usize,
     /// Offset in `text` after the last token.
     cursor: usize,
     nodes: usize,
@@ -128,7 +141,8 @@ impl<'s> Reader<'s> {
                     changed: false,
                     element: false,
                 };
-                self.pending.push(Pending { comment, column: span.start.col() });
+                let homes = self.homes.get_or_insert_with(|| comments::homes(self.text, &self.body, self.base == 0));
+                self.pending.push(Pending { comment, home: homes.get(&range.start).copied().unwrap_or_default() });
                 continue;
             }
             let tag = span.tag_span().and_then(|tag| tag.byte_range());
@@ -141,6 +155,8 @@ impl<'s> Reader<'s> {
         if depth > limits::NESTING_DEPTH {
             return Err(FormatError::TooDeep { line: self.line(self.cursor), limit: limits::NESTING_DEPTH });
         }
+        self.open.push(self.opened);
+        self.opened += 1;
         let mut items = Vec::new();
         let mut names = Names::default();
         let mut column = None;
@@ -150,8 +166,8 @@ impl<'s> Reader<'s> {
                 if flow {
                     self.cursor = self.cursor.max(found.range.end);
                 }
-                let beside_name = !map && column == Some(indent);
-                self.place_trailing(&mut items, if flow { None } else { column.or(Some(indent)) }, beside_name);
+                self.place_comments(&mut items);
+                self.open.pop();
                 return Ok(items);
             }
             self.place_comments(&mut items);
@@ -164,7 +180,6 @@ impl<'s> Reader<'s> {
                 push(&mut items, Item::Entry(entry));
             } else {
                 let (start, own) = if flow { (found.range.start, indent) } else { self.find_dash(found.range.start) };
-                column.get_or_insert(own);
                 let value = self.node(found, Layout { flow, indent: own, alias: false }, depth)?;
                 push(&mut items, Item::Element(Element { start: self.base + start, value }));
             }
@@ -189,16 +204,12 @@ impl<'s> Reader<'s> {
         };
         let mut found = self.next()?;
         let is_collection = matches!(found.event, Event::MappingStart(..) | Event::SequenceStart(..));
-        // Between a key and a nested collection: an inline comment belongs to the key, the others to the first item.
-        let held = if is_collection {
-            let (inline, own): (Vec<_>, Vec<_>) =
-                std::mem::take(&mut self.pending).into_iter().partition(|p| !p.comment.own_line);
-            items.extend(inline.into_iter().map(|pending| Item::Comment(pending.comment)));
-            own
-        } else {
-            items.extend(std::mem::take(&mut self.pending).into_iter().map(|pending| Item::Comment(pending.comment)));
-            Vec::new()
-        };
+        // Between a key and a nested collection: those that are not the key's belong to what is nested.
+        let here = self.open.last().copied().unwrap_or_default();
+        let (own, held) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition::<Vec<_>, _>(|pending| !is_collection || pending.home == here);
+        items.extend(own.into_iter().map(|pending| Item::Comment(pending.comment)));
         self.pending = held;
         if found.range.is_empty() && matches!(found.event, Event::Scalar(..)) {
             // The parser puts a missing value before the colon.
@@ -281,65 +292,25 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Puts the waiting comments at the end of `items`; an inline one before the item that it stands behind.
+    /// Puts the waiting comments of the innermost open collection at the end of its `items`, an inline one before the item
+    /// that it stands behind. Those of a collection that has ended go with them; the others wait.
     fn place_comments(&mut self, items: &mut Vec<Item>) {
-        for pending in std::mem::take(&mut self.pending) {
-            place_comment(pending.comment, items);
-        }
-    }
-
-    /// At the end of a collection (in lines where it has a `column`): comments that start left of its column belong to a
-    /// collection further out. Where several end at once, yaml.v3 leaves the first comments to the innermost, whatever
-    /// lies between its column and that of what follows.
-    fn place_trailing(&mut self, items: &mut Vec<Item>, column: Option<usize>, beside_name: bool) {
-        let Some(own) = column else {
-            self.place_comments(items);
+        if self.pending.is_empty() {
             return;
-        };
-        // A list may stand as far left as its name: a comment there is not its own.
-        let own = own + usize::from(beside_name);
-        let last = items.iter().rev().find_map(|item| match item {
-            Item::Entry(Entry { value, .. }) | Item::Element(Element { value, .. }) => Some(&value.value),
-            Item::Comment(_) => None,
-        });
-        let inner = |items: &[Item]| items.iter().any(|item| !is_flow(item));
-        let is_innermost = !matches!(last, Some(Value::Map(items) | Value::List(items)) if inner(items));
-        let outside = |pending: &Pending| pending.comment.own_line && pending.column < own;
-        let mut count = self.pending.iter().position(outside).unwrap_or(self.pending.len());
-        if let (true, Some(first)) = (is_innermost, self.pending.iter().find(|pending| pending.comment.own_line)) {
-            let next = self.next_column(first.comment.span.start - self.base);
-            let start = self.pending.iter().take_while(|pending| !pending.comment.own_line).count();
-            if beside_name && next + 1 == own {
-                count = start;
-            } else if first.column < own && first.column > next {
-                let groups = self.pending.get(start..).unwrap_or_default();
-                let same = 1 + groups.windows(2).take_while(|pair| self.is_next_line(pair)).count();
-                // An empty line behind them gives them back to their column.
-                let column = first.column;
-                let run = groups.iter().take(same).take_while(|pending| pending.column == column).count();
-                if same == groups.len() {
-                    count = start + run;
-                }
+        }
+        let here = self.open.last().copied();
+        for pending in std::mem::take(&mut self.pending) {
+            let is_open = self.open.contains(&pending.home);
+            if here == Some(pending.home) {
+                let behind = matches!(items.last(), Some(Item::Entry(_) | Item::Element(_)));
+                let at = items.len() - usize::from(behind && !pending.comment.own_line);
+                items.insert(at, Item::Comment(pending.comment));
+            } else if here.is_none() || !is_open && pending.home < self.opened {
+                place_comment(pending.comment, items);
+            } else {
+                self.pending.push(pending);
             }
         }
-        for pending in self.pending.drain(..count) {
-            place_comment(pending.comment, items);
-        }
-    }
-
-    /// Whether the second comment stands on the line behind the first.
-    fn is_next_line(&self, pair: &[Pending]) -> bool {
-        let [first, second] = pair else { return false };
-        let between = self.source.get(first.comment.span.end..second.comment.span.start).unwrap_or_default();
-        between.bytes().filter(|byte| *byte == b'\n').count() == 1
-    }
-
-    /// Column of the first line from `at` on that is neither blank nor a comment; 0 at the end of the document, where the
-    /// `sops` block comes to stand.
-    fn next_column(&self, at: usize) -> usize {
-        let rest = self.text.get(at..).unwrap_or_default();
-        let line = rest.lines().find(|line| !line.trim_start().is_empty() && !line.trim_start().starts_with('#'));
-        line.map_or(0, |line| line.len() - line.trim_start_matches(' ').len())
     }
 
     /// Offset in `text` and column of the dash before the item that starts at `limit`.
@@ -469,14 +440,6 @@ impl Names {
         }
         // Two names may share a hash.
         self.hashes.insert(self.state.hash_one(name)) || names().all(|other| other != name)
-    }
-}
-
-/// Whether an item stands in braces or brackets.
-fn is_flow(item: &Item) -> bool {
-    match item {
-        Item::Entry(Entry { value, .. }) | Item::Element(Element { value, .. }) => value.layout.flow,
-        Item::Comment(_) => true,
     }
 }
 
