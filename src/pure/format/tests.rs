@@ -48,6 +48,14 @@ fn comments_hang_where_yaml_v3_hangs_them() {
     }
 }
 
+/// As yaml.v3 reads it; what sops would read as text must not stay in clear.
+#[test]
+fn a_colon_before_a_comma_is_text() {
+    let text = "a: [x:, y, z :, null:, \"q\":, p: 1, r: ]\n";
+    let expected = ["/a/-=x:", "/a/-=y", "/a/-=z :", "/a/-=null:", "/a/-/q=", "/a/-/p=1", "/a/-/r="];
+    assert_eq!(outline(text, Format::Yaml), expected);
+}
+
 #[test]
 fn yaml_spans_are_exact() {
     let text = "# head\na: |  # c\n  foo\n\n  bar\n\n# mid\nb: &x !!str 'q' # right\nc: # after key\n  # own\n  d: 1\n  # foot\n\nl:\n# before\n- x # inl\n# between\n- |-\n  blk\n\n-\n  - y: 1\n    z:\nf: {a: 1, b: [2, \"3\"]} # flow\ng: *x\nh: multi\n  line\n# last\n";

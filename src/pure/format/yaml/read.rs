@@ -181,9 +181,33 @@ impl<'s> Reader<'s> {
             } else {
                 let (start, own) = if flow { (found.range.start, indent) } else { self.find_dash(found.range.start) };
                 let value = self.node(found, Layout { flow, indent: own, alias: false }, depth)?;
+                let value = if flow { self.unpaired(value) } else { value };
                 push(&mut items, Item::Element(Element { start: self.base + start, value }));
             }
         }
+    }
+
+    /// `[x:, y]`: to yaml.v3, `x:` is a text where a comma or bracket follows the colon, and not a name without a value.
+    fn unpaired(&self, node: Node) -> Node {
+        let Value::Map(items) = &node.value else { return node };
+        let [Item::Entry(Entry { key_span, value: Node { value: Value::Scalar(Scalar::Null), span, .. }, .. })] =
+            items.as_slice()
+        else {
+            return node;
+        };
+        let end = span.start;
+        let text = self.source.get(key_span.start..end).unwrap_or_default();
+        let next = self.source.as_bytes().get(end);
+        let is_text = span.is_empty()
+            && text.ends_with(':')
+            && !text.starts_with(['"', '\'', '?', '{', '[', '&', '!', '*'])
+            && !text.contains('\n')
+            && next.is_some_and(|next| b",]".contains(next));
+        if !is_text {
+            return node;
+        }
+        let scalar = Scalar::Text(Plaintext::copy_of(text.as_bytes()));
+        Node::new(key_span.start..end, Value::Scalar(scalar), node.layout)
     }
 
     fn entry(
