@@ -643,6 +643,21 @@ fn odd_places_are_set_and_unset_as_sops_does() {
             );
         }
     }
+    // A colon before a comma is text to yaml.v3.
+    let file = text(&scratch::file("x.yaml", "a: [secret:, y]\n"));
+    run_ok(ours(&["encrypt", "-i", "--age", age, &file]), b"");
+    assert!(!fs::read_to_string(&file).expect("readable").contains("secret"));
+    for program in [ours, theirs] {
+        assert_eq!(run_ok(program(&["decrypt", "--extract", r#"["a"][0]"#, &file]), b"").trim(), "secret:");
+    }
+    // What no sops could read, and what has no place, is refused with the reason.
+    let file = text(&scratch::file("x.yaml", "a:\n  <<: {b: 1}\nc: [d: 1]\n"));
+    run_ok(ours(&["encrypt", "-i", "--age", age, &file]), b"");
+    for (path, reason) in [(r#"["a"]["<<"]"#, "merge key"), (r#"["c"][0]["e"]"#, "pair without braces")] {
+        let out = run(ours(&["set", &file, path, "1"]), b"");
+        assert!(!out.status.success());
+        assert!(out.stderr.contains(reason), "{}", out.stderr);
+    }
     // A document behind `...` without a marker is one that sops does not read.
     let file = text(&scratch::file("x.yaml", "a: 1\n...\nb: 2\n"));
     for program in [ours, theirs] {

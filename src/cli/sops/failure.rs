@@ -79,6 +79,12 @@ impl Failure {
                     format!("{path}: the format of the file has no such values"),
                 );
             }
+            PathError::Pair => {
+                "the map is a pair without braces in a list; write [{a: 1}] for [a: 1] with `sops edit`, then a name can be added"
+            }
+            PathError::Merge => {
+                "only a map or a list of maps can stand under the merge key <<; no sops would read the file"
+            }
             PathError::Alias => "the entry stands under a YAML alias; change it at its anchor",
         };
         Self::new(code::GENERIC, format!("{path}: {what}"))

@@ -25,6 +25,10 @@ pub enum PathError {
     Value,
     /// The entry is written as an alias: changing it would change its anchor.
     Alias,
+    /// A map that is a pair in a list, `[a: 1]`, has no braces for a second name.
+    Pair,
+    /// `<<` takes maps alone: no reader of YAML opens a file with anything else there.
+    Merge,
 }
 
 /// Reads a path as SOPS writes it: `["a"][0]["b"]`, single quotes allowed. `None` when it is none.
@@ -96,6 +100,9 @@ pub fn set(tree: &Tree, path: &[Step], value: Node) -> Result<Plaintext, PathErr
     // The same value in other quotes is no change.
     if find(&tree.branches, path).is_ok_and(|node| same_scalar(&node.value, &value.value)) {
         return Ok(tree.source.duplicate());
+    }
+    if tree.format == Format::Yaml && !can_merge(path, &value.value) {
+        return Err(PathError::Merge);
     }
     let editor = Editor { tree, source, branch };
     let edit = editor.set(path, value)?;
@@ -220,6 +227,24 @@ fn can_hold(format: Format, path: &[Step], value: &Value) -> bool {
         (Format::Ini, [_, _], value) | (Format::Dotenv, [_], value) => is_text(value),
         (Format::Binary, [Step::Key(name)], value) => name == "data" && is_text(value),
         _ => false,
+    }
+}
+
+/// Whether what would stand under a merge key is a map or a list of maps.
+fn can_merge(path: &[Step], value: &Value) -> bool {
+    let is_merge = |step: Option<&Step>| matches!(step, Some(Step::Key(key)) if key == "<<");
+    let is_map = |item: &Item| match item {
+        Item::Element(element) => matches!(element.value.value, Value::Map(_)),
+        _ => true,
+    };
+    match path.split_last() {
+        Some((Step::Index(_), parents)) if is_merge(parents.last()) => matches!(value, Value::Map(_)),
+        Some((last, _)) if is_merge(Some(last)) => match value {
+            Value::Map(_) => true,
+            Value::List(items) => items.iter().all(is_map),
+            Value::Scalar(_) => false,
+        },
+        _ => true,
     }
 }
 
@@ -379,7 +404,7 @@ impl Editor<'_> {
             (Value::Map(items), Step::Key(_)) | (Value::List(items), Step::Index(_)) => {
                 let flow = in_brackets(self.tree, parent);
                 if !flow && has_flow_items(parent) == Some(true) {
-                    return Err(PathError::Value);
+                    return Err(PathError::Pair);
                 }
                 let end = if flow { parent.span.end - 1 } else { parent.span.end };
                 self.append(items, flow, end, parent.layout.indent, &item)
@@ -573,7 +598,20 @@ mod tests {
         }
         assert_eq!(run("a: 1\n", Yaml, r#"["a"]["b"]"#, Some("1")), Err(PathError::Kind));
         assert_eq!(run("a: [1]\n", Yaml, r#"["a"]["b"]"#, Some("1")), Err(PathError::Kind));
-        assert_eq!(run("a: [b: 1]\n", Yaml, r#"["a"][0]["c"]"#, Some("1")), Err(PathError::Value));
+        assert_eq!(run("a: [b: 1]\n", Yaml, r#"["a"][0]["c"]"#, Some("1")), Err(PathError::Pair));
+        let merges = "b: &b {k: 1}\na:\n  <<: {c: 1}\n  d: 1\ne:\n  <<: [*b]\n";
+        for (path, value) in [
+            (r#"["a"]["<<"]"#, "\"x\""),
+            (r#"["a"]["<<"]"#, "null"),
+            (r#"["a"]["<<"]"#, "[{\"k\": 1}, 2]"),
+            (r#"["b"]["<<"]"#, "1"),
+            (r#"["e"]["<<"][1]"#, "[]"),
+        ] {
+            assert_eq!(run(merges, Yaml, path, Some(value)), Err(PathError::Merge), "{path} {value}");
+        }
+        assert!(run(merges, Yaml, r#"["a"]["<<"]"#, Some("{\"k\": 2}")).is_ok());
+        assert!(run(merges, Yaml, r#"["a"]["<<"]["c"]"#, Some("2")).is_ok());
+        assert!(run("{\"a\": 1}", Json, r#"["<<"]"#, Some("2")).is_ok());
         assert_eq!(run("a: &x {k: 1}\nb: *x\n", Yaml, r#"["b"]["k"]"#, Some("1")), Err(PathError::Alias));
     }
 

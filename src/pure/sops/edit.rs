@@ -91,6 +91,10 @@ pub(super) fn failure(path: &str, error: PathError) -> SopsError {
         PathError::Kind => "the path asks for a name of a list, a position of a map, or something below a value",
         PathError::Value => "the value cannot stand there",
         PathError::Alias => "the entry is an alias; change the anchor that it stands for",
+        PathError::Pair => {
+            "the map is a pair without braces in a list; write [{a: 1}] for [a: 1], then a name can be added"
+        }
+        PathError::Merge => "only a map or a list of maps can stand under the merge key <<",
     };
     SopsError::Path { path: path.to_owned(), what }
 }

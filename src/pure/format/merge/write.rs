@@ -47,7 +47,7 @@ fn pass_aliases(result: Result<Plaintext, PathError>, before: Plaintext) -> Resu
     match result {
         Ok(text) => Ok(text),
         Err(PathError::Alias | PathError::Missing) => Ok(before),
-        Err(PathError::Kind | PathError::Value) => Err(MergeError::Layout),
+        Err(PathError::Kind | PathError::Value | PathError::Pair | PathError::Merge) => Err(MergeError::Layout),
     }
 }
 
