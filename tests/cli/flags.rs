@@ -124,6 +124,7 @@ fn scripts_learn_the_version_and_shells_the_words() {
     assert!(own.starts_with("sops "), "{own}");
     for shell in ["bash", "zsh", "fish"] {
         assert!(run_ok(ours(&["completion", shell]), b"").contains("updatekeys"), "{shell}");
+        assert!(run_ok(ours(&["completion"]), b"").contains(shell), "{shell}");
     }
 }
 

@@ -171,6 +171,9 @@ pub struct SelectorArgs {
 }
 
 #[derive(Args, Clone, Default)]
+#[command(after_help = "Examples:
+  sops decrypt secrets.yaml
+  sops decrypt --extract '[\"stringData\"][\"password\"]' secrets.yaml")]
 pub struct DecryptArgs {
     #[command(flatten)]
     pub types: Types,
@@ -187,6 +190,9 @@ pub struct DecryptArgs {
 }
 
 #[derive(Args, Clone, Default)]
+#[command(after_help = "Examples:
+  sops encrypt -i --age age1... --encrypted-regex '^(data|stringData)$' secret.yaml
+  sops encrypt --filename-override secret.yaml < plain.yaml > secret.yaml")]
 pub struct EncryptArgs {
     #[command(flatten)]
     pub types: Types,
@@ -201,6 +207,9 @@ pub struct EncryptArgs {
 }
 
 #[derive(Args, Clone, Default)]
+#[command(after_help = "Examples:
+  sops set secrets.yaml '[\"stringData\"][\"password\"]' '\"new\"'
+  sops set --value-stdin secrets.yaml '[\"ports\"][0]' < value.json")]
 pub struct SetArgs {
     /// Format that is written, whatever the name of the file says; the file's own without it
     #[arg(long, value_name = "FORMAT")]
@@ -232,6 +241,8 @@ pub struct SetArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  sops unset secrets.yaml '[\"stringData\"][\"password\"]'")]
 pub struct UnsetArgs {
     /// Format that is written, whatever the name of the file says; the file's own without it
     #[arg(long, value_name = "FORMAT")]
@@ -302,6 +313,9 @@ pub struct KeyChanges {
 }
 
 #[derive(Args, Clone, Default)]
+#[command(after_help = "Examples:
+  sops rotate -i secrets.yaml
+  sops rotate -i --add-age age1... --rm-age age1... secrets.yaml")]
 pub struct RotateArgs {
     #[command(flatten)]
     pub types: Types,
@@ -320,6 +334,8 @@ pub struct RotateArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  sops updatekeys --yes secrets/*.yaml")]
 pub struct UpdatekeysArgs {
     /// Do not ask
     #[arg(short, long)]
@@ -337,6 +353,9 @@ pub struct UpdatekeysArgs {
 /// Buckets of Amazon S3 and Google Cloud Storage get encrypted files, with new keys if the rule has a recreation_rule.
 /// Vault's KV engine gets the decrypted values.
 #[derive(Args)]
+#[command(after_help = "Examples:
+  sops publish secrets.yaml
+  sops publish --yes --recursive secrets")]
 pub struct PublishArgs {
     /// Do not ask
     #[arg(short, long)]
@@ -352,6 +371,8 @@ pub struct PublishArgs {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  sops filestatus secrets.yaml    # {\"encrypted\":true}")]
 pub struct FilestatusArgs {
     /// Format of the file
     #[arg(long, value_name = "FORMAT")]
@@ -361,6 +382,9 @@ pub struct FilestatusArgs {
 }
 
 #[derive(Args, Clone, Default)]
+#[command(after_help = "Examples:
+  sops edit secrets.yaml
+  EDITOR='code --wait' sops edit --show-master-keys secrets.yaml")]
 pub struct EditArgs {
     #[command(flatten)]
     pub types: Types,
@@ -419,6 +443,8 @@ pub struct GroupsFile {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  sops groups add -i --file secrets.yaml --age age1... --shamir-secret-sharing-threshold 2")]
 pub struct GroupsAddArgs {
     #[command(flatten)]
     pub target: GroupsFile,
@@ -461,11 +487,14 @@ pub struct GroupsDeleteArgs {
 
 #[derive(Args)]
 pub struct CompletionArgs {
-    /// The shell
-    pub shell: clap_complete::Shell,
+    /// The shell; this help without one
+    pub shell: Option<clap_complete::Shell>,
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  sops exec-env secrets.env 'psql -h db'
+  sops exec-env --pristine secrets.yaml 'echo \"$password\"'")]
 pub struct ExecEnvArgs {
     /// Format of the file
     #[arg(long, value_name = "FORMAT")]
@@ -511,6 +540,9 @@ pub enum Network {
 }
 
 #[derive(Args)]
+#[command(after_help = "Examples:
+  sops exec-file secrets.json 'jq .password {}'
+  sops exec-file --no-fifo --filename values.yaml secrets.yaml 'helm upgrade app . -f {}'")]
 pub struct ExecFileArgs {
     #[command(flatten)]
     pub types: Types,

@@ -83,7 +83,13 @@ fn new_style(verb: Verb, run: &Run<'_>) -> Outcome {
 fn completion(args: &args::CompletionArgs) -> Outcome {
     let mut command = SopsArgs::augment_args(clap::Command::new("sops"));
     let mut script = vec![];
-    clap_complete::generate(args.shell, &mut command, "sops", &mut script);
+    if let Some(shell) = args.shell {
+        clap_complete::generate(shell, &mut command, "sops", &mut script);
+    } else {
+        command.build();
+        let help = command.find_subcommand_mut("completion").map(clap::Command::render_help);
+        script.extend(help.map(|help| help.to_string()).unwrap_or_default().into_bytes());
+    }
     files::to_stdout(&Plaintext::new(script))?;
     Ok(ExitCode::SUCCESS)
 }
