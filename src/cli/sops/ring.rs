@@ -100,7 +100,7 @@ impl AgeKeys {
     }
 
     fn unwrap(&self, recipient: &str, enc: &str) -> Unwrapped {
-        self.identities.unwrap(recipient, enc).map_err(|error| {
+        self.identities.unwrap_for(recipient, enc).map_err(|error| {
             let what = match error {
                 KeyError::NoIdentity => "failed to load age identities".to_owned(),
                 KeyError::NoMatch { .. } => {

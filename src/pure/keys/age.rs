@@ -238,7 +238,7 @@ impl Identities {
     }
 
     /// Unwraps `enc`, an armoured age file made for `recipient`. The identity of that recipient is tried first.
-    pub fn unwrap(&self, recipient: &str, enc: &str) -> Unwrapped {
+    pub(crate) fn unwrap_for(&self, recipient: &str, enc: &str) -> Unwrapped {
         if self.known.is_empty() {
             return Err(KeyError::NoIdentity);
         }
@@ -260,7 +260,7 @@ impl Identities {
 impl LocalKeys for Identities {
     fn unwrap(&self, key: &WrappedKey) -> Option<Unwrapped> {
         let KeyRef::Age { recipient } = &key.key else { return None };
-        Some(self.unwrap(recipient, &key.enc))
+        Some(self.unwrap_for(recipient, &key.enc))
     }
 
     fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped> {
@@ -418,14 +418,14 @@ mod tests {
         assert_eq!(known.len(), 2);
         let crlf = format!("  {}\r\n", enc.trim_end().replace('\n', "\r\n"));
         for enc in [enc.as_str(), crlf.as_str(), enc.trim_end()] {
-            assert_eq!(known.unwrap(&public, enc).ok().map(|p| p.expose().to_vec()), Some(vec![7; 32]));
+            assert_eq!(known.unwrap_for(&public, enc).ok().map(|p| p.expose().to_vec()), Some(vec![7; 32]));
         }
         let wrong = Identities::parse(&other, "test").expect("parses");
-        assert_eq!(wrong.unwrap(&public, &enc).err(), Some(KeyError::NoMatch { tried: 1 }));
-        assert_eq!(known.unwrap(&public, "garbage").err(), Some(KeyError::Damaged));
-        assert_eq!(Identities::new().unwrap(&public, &enc).err(), Some(KeyError::NoIdentity));
+        assert_eq!(wrong.unwrap_for(&public, &enc).err(), Some(KeyError::NoMatch { tried: 1 }));
+        assert_eq!(known.unwrap_for(&public, "garbage").err(), Some(KeyError::Damaged));
+        assert_eq!(Identities::new().unwrap_for(&public, &enc).err(), Some(KeyError::NoIdentity));
         let long = recipient.wrap(&Plaintext::new(vec![7; 34])).expect("wraps");
-        assert_eq!(known.unwrap(&public, &long).err(), Some(KeyError::Damaged));
+        assert_eq!(known.unwrap_for(&public, &long).err(), Some(KeyError::Damaged));
     }
 
     /// A pair made by age-keygen 1.3.1; the vectors of the `sops` module prove the way from the real tools to here.
@@ -438,10 +438,10 @@ mod tests {
         let recipient = Recipient::parse(public).expect("parses");
         let enc = recipient.wrap(&Plaintext::new(vec![9; 33])).expect("wraps");
         let known = Identities::parse(&text, "test").expect("parses");
-        assert_eq!(known.unwrap(public, &enc).ok().map(|p| p.expose().to_vec()), Some(vec![9; 33]));
+        assert_eq!(known.unwrap_for(public, &enc).ok().map(|p| p.expose().to_vec()), Some(vec![9; 33]));
         let (secret, _) = identity();
         let wrong = Identities::parse(&secret, "test").expect("parses");
-        assert_eq!(wrong.unwrap(public, &enc).err(), Some(KeyError::NoMatch { tried: 1 }));
+        assert_eq!(wrong.unwrap_for(public, &enc).err(), Some(KeyError::NoMatch { tried: 1 }));
         assert!(Recipient::parse(&public.to_uppercase()).is_err());
         assert!(Recipient::parse(public.get(..200).expect("long")).is_err());
     }

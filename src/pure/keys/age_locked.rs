@@ -214,19 +214,19 @@ mod tests {
         let (answers, identities) = with(Some("hunter2"), &file);
         assert_eq!(answers.asked.load(Ordering::Relaxed), 0);
         for _ in 0..2 {
-            assert_eq!(identities.unwrap(&public, &enc).ok().map(|key| key.expose().to_vec()), Some(vec![7; 32]));
+            assert_eq!(identities.unwrap_for(&public, &enc).ok().map(|key| key.expose().to_vec()), Some(vec![7; 32]));
         }
         assert_eq!(answers.asked.load(Ordering::Relaxed), 1);
 
         // A key that needs no passphrase comes first.
         let (answers, mut identities) = with(None, &file);
         identities.extend(Identities::parse(&text, "open").expect("parses"));
-        assert!(identities.unwrap(&public, &enc).is_ok());
+        assert!(identities.unwrap_for(&public, &enc).is_ok());
         assert_eq!(answers.asked.load(Ordering::Relaxed), 0);
 
         let said = |passphrase| {
             let (answers, identities) = with(passphrase, &file);
-            let errors: Vec<_> = (0..2).map(|_| identities.unwrap(&public, &enc).err().expect("fails")).collect();
+            let errors: Vec<_> = (0..2).map(|_| identities.unwrap_for(&public, &enc).err().expect("fails")).collect();
             assert_eq!(answers.asked.load(Ordering::Relaxed), 1, "a wrong answer is not asked for again");
             errors.into_iter().next().expect("one")
         };
@@ -235,7 +235,7 @@ mod tests {
         let twice = locked_file(&file);
         let (_, identities) = with(Some("hunter2"), &twice);
         assert!(
-            matches!(identities.unwrap(&public, &enc), Err(KeyError::Local { message }) if message.contains("more than once"))
+            matches!(identities.unwrap_for(&public, &enc), Err(KeyError::Local { message }) if message.contains("more than once"))
         );
     }
 
@@ -246,14 +246,14 @@ mod tests {
         let public = String::from_utf8(vector("key-locked.pub")).expect("text");
         let other = String::from_utf8(vector("key-ed25519.pub")).expect("text");
         let (answers, identities) = with(Some("hunter2"), &vector("key-locked"));
-        assert_eq!(identities.unwrap(&other, &wrap(&other)).err(), Some(KeyError::NoMatch { tried: 1 }));
+        assert_eq!(identities.unwrap_for(&other, &wrap(&other)).err(), Some(KeyError::NoMatch { tried: 1 }));
         assert_eq!(answers.asked.load(Ordering::Relaxed), 0);
         for _ in 0..2 {
-            assert!(identities.unwrap(&public, &wrap(&public)).is_ok());
+            assert!(identities.unwrap_for(&public, &wrap(&public)).is_ok());
         }
         assert_eq!(answers.asked.load(Ordering::Relaxed), 1);
         let (_, identities) = with(Some("wrong"), &vector("key-locked"));
         let wrong = KeyError::Local { message: "incorrect passphrase".into() };
-        assert_eq!(identities.unwrap(&public, &wrap(&public)).err(), Some(wrong));
+        assert_eq!(identities.unwrap_for(&public, &wrap(&public)).err(), Some(wrong));
     }
 }

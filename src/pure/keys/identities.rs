@@ -69,11 +69,11 @@ impl LocalKeys for Identities {
     fn unwrap(&self, key: &WrappedKey) -> Option<Unwrapped> {
         match &key.key {
             KeyRef::Pgp { .. } => Some(self.pgp.unwrap(&key.enc)),
-            _ => LocalKeys::unwrap(&self.age, key),
+            _ => self.age.unwrap(key),
         }
     }
 
     fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped> {
-        LocalKeys::wrap(&self.age, key, secret)
+        self.age.wrap(key, secret)
     }
 }

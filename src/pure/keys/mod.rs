@@ -272,4 +272,53 @@ pub trait LocalKeys: Sync {
 
     /// Encrypts a data key or share to a key.
     fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped>;
+
+    /// Asks `next` for what these do not open or wrap: the user's identities first, then a service.
+    /// ```
+    /// use latchwork::pure::keys::{Identities, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
+    /// use latchwork::pure::secret::Plaintext;
+    ///
+    /// struct Service;
+    /// impl LocalKeys for Service {
+    ///     fn unwrap(&self, wrapped: &WrappedKey) -> Option<Unwrapped> {
+    ///         matches!(wrapped.key, KeyRef::Age { .. }).then(|| Ok(Plaintext::new(vec![7; 32])))
+    ///     }
+    ///     fn wrap(&self, _: &KeyRef, _: &Plaintext) -> Option<Wrapped> {
+    ///         None
+    ///     }
+    /// }
+    ///
+    /// let keys = Identities::default().then(Service);     // no identities: the service answers
+    /// let key = KeyRef::Age { recipient: "age1...".into() };
+    /// let wrapped = WrappedKey { key, enc: String::new(), created_at: None };
+    /// assert!(matches!(keys.unwrap(&wrapped), Some(Ok(_))));
+    /// ```
+    fn then<K: LocalKeys>(self, next: K) -> Then<Self, K>
+    where
+        Self: Sized,
+    {
+        Then { first: self, next }
+    }
+}
+
+/// Keys that are asked one after the other ([`LocalKeys::then`]).
+pub struct Then<A, B> {
+    first: A,
+    next: B,
+}
+
+impl<A: LocalKeys, B: LocalKeys> LocalKeys for Then<A, B> {
+    fn unwrap(&self, key: &WrappedKey) -> Option<Unwrapped> {
+        match self.first.unwrap(key) {
+            Some(Ok(opened)) => Some(Ok(opened)),
+            failed => self.next.unwrap(key).or(failed),
+        }
+    }
+
+    fn wrap(&self, key: &KeyRef, secret: &Plaintext) -> Option<Wrapped> {
+        match self.first.wrap(key, secret) {
+            Some(Ok(wrapped)) => Some(Ok(wrapped)),
+            failed => self.next.wrap(key, secret).or(failed),
+        }
+    }
 }

@@ -79,7 +79,7 @@
 //! [`Unlock`] with [`Unlocking`] for services that are asked at the same time.
 //! ```
 //! use latchwork::pure::{format::Format, secret::Plaintext, sops};
-//! use latchwork::pure::keys::{KeyError, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
+//! use latchwork::pure::keys::{Identities, KeyError, KeyRef, LocalKeys, Unwrapped, Wrapped, WrappedKey};
 //!
 //! /// A service that knows one transit key.
 //! struct Transit;
@@ -95,8 +95,10 @@
 //! }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let bytes = include_bytes!("../../../tests/vectors/sops/default/yaml/encrypted.yaml");
+//! // The user's identities first, then the service.
+//! let keys = Identities::default().then(Transit);
 //! // Errors are closed enums: match on them. No text of theirs holds a value.
-//! match sops::open(&sops::parse(bytes, Format::Yaml)?, &Transit) {
+//! match sops::open(&sops::parse(bytes, Format::Yaml)?, &keys) {
 //!     Ok(opened) => drop(opened.emit(Format::Yaml)?),
 //!     Err(sops::SopsError::Keys(report)) => {
 //!         for tried in &report.tried {
