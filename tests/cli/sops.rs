@@ -583,7 +583,7 @@ fn sops_opens_every_comment_that_we_encrypt() {
     ] {
         let file = text(&scratch::file(name, plain));
         run_ok(ours(&["encrypt", "-i", "--age", age, &file]), b"");
-        assert!(!fs::read_to_string(&file).expect("readable").contains(" c1"), "{name}");
+        assert!(!fs::read_to_string(&file).expect("readable").contains("# c1"), "{name}");
         let shown = run_ok(theirs(&["decrypt", &file]), b"");
         assert!(!shown.contains("ENC["), "{name}: {shown}");
         let comments = |text: &str| {
