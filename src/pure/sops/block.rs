@@ -115,15 +115,15 @@ pub(super) fn items(metadata: &Metadata, format: Format) -> Vec<Item> {
     let fields = fields(metadata);
     match format {
         Format::Dotenv => {
-            flat(&fields).iter().map(|(key, text)| entry(&format!("{DOTENV_PREFIX}{key}"), text)).collect()
+            flat(&fields, format).iter().map(|(key, text)| entry(&format!("{DOTENV_PREFIX}{key}"), text)).collect()
         }
-        Format::Ini => vec![entry(NAME, &Json::Object(flat(&fields)))],
+        Format::Ini => vec![entry(NAME, &Json::Object(flat(&fields, format)))],
         _ => vec![entry(NAME, &Json::Object(fields))],
     }
 }
 
 /// `a[0].b` as `a__list_0__map_b`, all values text.
-fn flat(fields: &Map<String, Json>) -> Map<String, Json> {
+fn flat(fields: &Map<String, Json>, format: Format) -> Map<String, Json> {
     fn walk(path: String, value: &Json, out: &mut Vec<(String, String)>) {
         match value {
             Json::Object(map) => map.iter().for_each(|(key, value)| walk(format!("{path}__map_{key}"), value, out)),
@@ -139,8 +139,10 @@ fn flat(fields: &Map<String, Json>) -> Map<String, Json> {
         walk(key.clone(), value, &mut out);
     }
     out.sort();
-    // INI has no line breaks in a value: two characters stand for one, as in dotenv.
-    out.into_iter().map(|(key, text)| (key, Json::from(text.replace('\n', "\\n")))).collect()
+    // Dotenv has no line breaks in a value: two characters stand for one. INI has them in triple quotes, which every version
+    // reads; the two characters, which others write, are more than 3.13.0 and 3.13.1 understand there.
+    let text = |text: String| if format == Format::Ini { text } else { text.replace('\n', "\\n") };
+    out.into_iter().map(|(key, value)| (key, Json::from(text(value)))).collect()
 }
 
 /// The edits that put the block into one document: in place of the old one, else at its end.

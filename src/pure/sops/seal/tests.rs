@@ -368,3 +368,21 @@ fn comments_around_the_block_open_again() {
         assert_eq!(skeleton(again.expose_str().expect("text")), skeleton(&sealed), "{text:?}");
     }
 }
+
+#[test]
+fn a_wrapped_key_of_several_lines_stands_in_the_form_that_every_version_reads() {
+    let armour = "-----BEGIN X-----\n\nb; #64=\n-----END X-----\n";
+    let mut wrap = |wanted: &[(&KeyRef, &Plaintext)]| wanted.iter().map(|_| Ok(armour.to_owned())).collect();
+    for (format, text, stands) in [
+        (Format::Ini, "[a]\nx = 1\n", format!("age__list_0__map_enc       = \"\"\"{armour}\"\"\"\n")),
+        (Format::Dotenv, "x=1\n", format!("sops_age__list_0__map_enc={}\n", armour.replace('\n', "\\n"))),
+    ] {
+        let tree = format::parse(text.as_bytes(), format).expect("plain");
+        let sealed = seal(&tree, format, &plan(None), NOW, &mut counter(1), &mut wrap).expect("sealed");
+        let sealed = sealed.expose_str().expect("text");
+        assert!(sealed.contains(&stands), "{sealed}");
+        let document = parse(sealed.as_bytes(), format).expect("reads");
+        let wrapped = document.metadata().keys().next().expect("a key");
+        assert_eq!(wrapped.enc, armour, "{format}");
+    }
+}
