@@ -179,9 +179,10 @@ impl Hints {
         self.remember(&learnt.found);
         // What opened is known by its key alone.
         learnt.found.iter().for_each(|found| self.trials.forget(&found.digest));
-        let failed = |digest: &BlobDigest| self.opened.get(digest).is_none();
-        let failed: Vec<_> = learnt.trials.iter().filter(|(digest, _)| failed(digest)).collect();
-        for (digest, trial) in failed {
+        for (digest, trial) in &learnt.trials {
+            if learnt.found.iter().any(|found| found.digest == *digest) {
+                continue;
+            }
             let trials = self.trials.place(*digest, 1);
             if !trials.contains(trial) {
                 trials.push(*trial);
