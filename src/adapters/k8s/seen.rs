@@ -29,7 +29,7 @@ pub struct Entry<K> {
 }
 
 /// An object that its type cannot hold.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Unreadable {
     /// Its metadata.
     pub meta: ObjectMeta,
@@ -128,7 +128,7 @@ impl<K: Serialize + DeserializeOwned> Packed<K> {
             Ok((bytes, length)) => unpress(bytes, *length)
                 .ok_or_else(|| broken("it was damaged in memory"))
                 .and_then(|json| serde_json::from_slice(&json).map_err(|error| broken(&error.to_string()))),
-            Err(unreadable) => Err(Unreadable::new(unreadable.meta.clone(), &unreadable.why)),
+            Err(unreadable) => Err(unreadable.clone()),
         };
         Entry { object }
     }

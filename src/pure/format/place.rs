@@ -447,7 +447,7 @@ impl Editor<'_> {
 
     /// Whether the lines of a YAML file end as on Windows.
     fn has_crlf(&self) -> bool {
-        self.tree.format == Format::Yaml && self.source.windows(2).any(|pair| pair == b"\r\n")
+        self.tree.format == Format::Yaml && splice::is_crlf(self.source)
     }
 
     fn lines(&self, item: &Item, column: usize) -> Result<Plaintext, PathError> {
@@ -461,12 +461,7 @@ impl Editor<'_> {
             }
             format => {
                 let text = emit_lines(&items, format, column, Indent::default()).map_err(|_| PathError::Value)?;
-                let text = if self.has_crlf() {
-                    Plaintext::from(text.expose_str().unwrap_or_default().replace('\n', "\r\n"))
-                } else {
-                    text
-                };
-                Ok(text)
+                Ok(if format == Format::Yaml { splice::with_breaks_of(self.source, text) } else { text })
             }
         }
     }

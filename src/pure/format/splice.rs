@@ -347,3 +347,16 @@ fn flow_text(node: &Node) -> Plaintext {
     write(node, node.layout.flow, &mut out);
     Plaintext::copy_of(&out)
 }
+
+/// Whether lines end as on Windows.
+pub(in crate::pure) fn is_crlf(source: &[u8]) -> bool {
+    source.windows(2).any(|pair| pair == b"\r\n")
+}
+
+/// A text whose lines end as those of `source` do.
+pub(in crate::pure) fn with_breaks_of(source: &[u8], text: Plaintext) -> Plaintext {
+    if !is_crlf(source) {
+        return text;
+    }
+    Plaintext::from(text.expose_str().unwrap_or_default().replace('\n', "\r\n"))
+}

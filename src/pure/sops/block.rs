@@ -7,7 +7,7 @@ use super::Document;
 use super::error::SopsError;
 use super::metadata::{self, DOTENV_PREFIX, Metadata, NAME};
 use crate::pure::format::place::{last_scalar, owns_break};
-use crate::pure::format::splice::{self, Edit};
+use crate::pure::format::splice::{self, Edit, is_crlf, with_breaks_of};
 use crate::pure::format::{
     Branch, Element, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, emit_entry, emit_lines,
 };
@@ -251,17 +251,6 @@ pub(super) fn patched(document: &Document, index: usize, flow: bool, metadata: &
         edits.push(Edit { span: field.span.clone(), text });
     }
     Some(splice::apply(source, span, edits))
-}
-
-fn is_crlf(source: &[u8]) -> bool {
-    source.windows(2).any(|pair| pair == b"\r\n")
-}
-
-fn with_breaks_of(source: &[u8], text: Plaintext) -> Plaintext {
-    if !is_crlf(source) {
-        return text;
-    }
-    Plaintext::from(text.expose_str().unwrap_or_default().replace('\n', "\r\n"))
 }
 
 /// The block behind the last line; in INI behind an empty line as well. A file without a line break at its end has none

@@ -1,5 +1,7 @@
 //! What two sequences have in common, and two texts as one with conflict markers.
 
+use crate::pure::format::splice::is_crlf;
+
 /// Most differences that are looked for: files that differ more become one large conflict, which is as readable.
 const DIFFERENCES: usize = 500;
 
@@ -92,7 +94,7 @@ pub fn conflict_text(ours: &[u8], theirs: &[u8], labels: Labels<'_>) -> Vec<u8> 
     let lines =
         |text: &'_ [u8]| -> Vec<Vec<u8>> { text.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect() };
     let (left, right) = (lines(ours), lines(theirs));
-    let line_break = if ours.windows(2).any(|pair| pair == b"\r\n") { "\r\n" } else { "\n" };
+    let line_break = if is_crlf(ours) { "\r\n" } else { "\n" };
     let mut out = Vec::with_capacity(ours.len() + theirs.len() / 4);
     let mut pairs = matches(&left, &right, |a, b| a == b);
     pairs.push((left.len(), right.len()));
