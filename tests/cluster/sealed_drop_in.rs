@@ -73,6 +73,18 @@ fn secret(name: &str) -> String {
     .to_string()
 }
 
+/// Our program under the incumbent's name in a pod of its account, to be given further flags, with the ports it listens on:
+/// the endpoints' and that of the metrics.
+async fn controller_in_pod(plane: &ControlPlane) -> (Command, u16, u16) {
+    let (port, metrics) = (ports::free(), ports::free());
+    let mut command = in_pod(plane, NAMESPACE, SERVICE, called("controller")).await;
+    command.args([
+        &format!("--listen-addr={NODE_ADDRESS}:{port}"),
+        &format!("--listen-metrics-addr={NODE_ADDRESS}:{metrics}"),
+    ]);
+    (command, port, metrics)
+}
+
 async fn opened(plane: &ControlPlane, process: &Proc, name: &str) {
     let secrets = Api::<Secret>::namespaced(plane.client().await, "default");
     let found = eventually(SOON, &format!("Secret {name}"), || async {
@@ -89,12 +101,7 @@ async fn warnings_go_to_standard_error_and_metrics_name_no_object_when_asked() {
     let plane = ControlPlane::start(Options::default()).await;
     install_crd(&plane);
     plane.apply(RBAC);
-    let (port, metrics) = (ports::free(), ports::free());
-    let mut command = in_pod(&plane, NAMESPACE, SERVICE, called("controller")).await;
-    command.args([
-        &format!("--listen-addr={NODE_ADDRESS}:{port}"),
-        &format!("--listen-metrics-addr={NODE_ADDRESS}:{metrics}"),
-    ]);
+    let (mut command, _, metrics) = controller_in_pod(&plane).await;
     command.args(["--key-size=2048", "--metrics-omit-secret-labels"]);
     let controller = Proc::spawn("controller", command);
     controller.wait_for_log("new sealing key").await;
@@ -137,12 +144,7 @@ async fn a_new_object_does_not_wait_for_the_list_of_secrets() {
         .replace(everywhere, "verbs: [get, create, update, delete]")
         .replace("verbs: [create, list]", "verbs: [create, list, watch]");
     plane.apply(&role);
-    let (port, metrics) = (ports::free(), ports::free());
-    let mut command = in_pod(&plane, NAMESPACE, SERVICE, called("controller")).await;
-    command.args([
-        &format!("--listen-addr={NODE_ADDRESS}:{port}"),
-        &format!("--listen-metrics-addr={NODE_ADDRESS}:{metrics}"),
-    ]);
+    let (mut command, port, _) = controller_in_pod(&plane).await;
     command.args(["--key-size=2048", "--update-status"]);
     let controller = Proc::spawn("controller", command);
     controller.wait_for_log("new sealing key").await;
@@ -162,12 +164,7 @@ async fn our_program_takes_the_place_of_the_controller_within_its_role() {
     let plane = ControlPlane::start(Options::default()).await;
     install_crd(&plane);
     plane.apply(RBAC);
-    let (port, metrics) = (ports::free(), ports::free());
-    let mut command = in_pod(&plane, NAMESPACE, SERVICE, called("controller")).await;
-    command.args([
-        &format!("--listen-addr={NODE_ADDRESS}:{port}"),
-        &format!("--listen-metrics-addr={NODE_ADDRESS}:{metrics}"),
-    ]);
+    let (mut command, port, metrics) = controller_in_pod(&plane).await;
     command.args(["--key-size=2048", "--update-status", "--kubeclient-qps", "-1", "--privatekey-labels", "team=a"]);
     command.env("SEALED_SECRETS_MY_CN", "test.cluster").env("SEALED_SECRETS_LOG_FORMAT", "json");
     let controller = Proc::spawn("controller", command);
