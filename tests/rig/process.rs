@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::wait::{SOON, eventually};
@@ -14,27 +15,39 @@ pub struct Proc {
     name: String,
     child: Mutex<Child>,
     pid: u32,
-    stdout: Arc<Mutex<Vec<u8>>>,
-    stderr: Arc<Mutex<Vec<u8>>>,
+    stdout: Output,
+    stderr: Output,
+}
+
+/// What one of a child's outputs held so far, and the thread that reads on until the child closes it.
+struct Output {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn collect(mut from: impl Read + Send + 'static) -> Arc<Mutex<Vec<u8>>> {
-    let buffer = Arc::new(Mutex::new(Vec::new()));
-    let shared = Arc::clone(&buffer);
-    std::thread::spawn(move || {
-        let mut chunk = [0; 8192];
-        while let Ok(n) = from.read(&mut chunk) {
-            if n == 0 {
-                break;
+impl Output {
+    fn of(mut from: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut chunk = [0; 8192];
+            while let Ok(n) = from.read(&mut chunk) {
+                if n == 0 {
+                    break;
+                }
+                lock(&shared).extend_from_slice(&chunk[..n]);
             }
-            lock(&shared).extend_from_slice(&chunk[..n]);
-        }
-    });
-    buffer
+        });
+        Self { bytes, reader }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.bytes)).into_owned()
+    }
 }
 
 /// `program`, to be killed by the kernel when the thread that starts it ends. So start what many tests share from a
@@ -76,8 +89,8 @@ impl Proc {
     pub fn spawn(name: &str, mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} does not start: {e}"));
-        let stdout = collect(child.stdout.take().expect("piped"));
-        let stderr = collect(child.stderr.take().expect("piped"));
+        let stdout = Output::of(child.stdout.take().expect("piped"));
+        let stderr = Output::of(child.stderr.take().expect("piped"));
         Self { name: name.to_owned(), pid: child.id(), child: Mutex::new(child), stdout, stderr }
     }
 
@@ -87,12 +100,12 @@ impl Proc {
 
     /// What it wrote to standard output so far.
     pub fn stdout(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.stdout)).into_owned()
+        self.stdout.text()
     }
 
     /// What it wrote to standard error so far.
     pub fn stderr(&self) -> String {
-        String::from_utf8_lossy(&lock(&self.stderr)).into_owned()
+        self.stderr.text()
     }
 
     /// Both outputs, for searches that must not miss one (the canary test).
@@ -107,9 +120,10 @@ impl Proc {
         all[all.len().saturating_sub(lines)..].join("\n")
     }
 
-    /// Its exit status, if it has ended.
+    /// Its exit status, if it has ended and all that it wrote has been read: an end is seen before its last words are.
     pub fn ended(&self) -> Option<ExitStatus> {
-        lock(&self.child).try_wait().expect("own child")
+        let status = lock(&self.child).try_wait().expect("own child")?;
+        (self.stdout.reader.is_finished() && self.stderr.reader.is_finished()).then_some(status)
     }
 
     /// # Panics
@@ -123,11 +137,13 @@ impl Proc {
     /// Waits until one of the outputs holds `needle`.
     pub async fn wait_for_log(&self, needle: &str) {
         eventually(SOON, &format!("{needle:?} in the output of {}", self.name), || async {
-            if self.output().contains(needle) {
-                return Ok(());
+            // Asked first: what has ended says nothing more.
+            let ended = self.ended();
+            match (self.output().contains(needle), ended) {
+                (true, _) => Ok(()),
+                (false, Some(status)) => panic!("{} ended with {status}:\n{}", self.name, self.tail(30)),
+                (false, None) => Err(self.tail(15)),
             }
-            self.assert_running();
-            Err(self.tail(15))
         })
         .await;
     }
