@@ -56,6 +56,12 @@ impl Contender {
         }
     }
 
+    /// Asks it to end, as a Deployment does that rolls out, and waits.
+    async fn stop(self) {
+        let status = self.process().stop().await;
+        assert!(status.success(), "{status}: {}", self.process().tail(10));
+    }
+
     async fn certificate(&self) -> String {
         let url = match self {
             Self::Ours(operator) => &operator.url,
@@ -131,12 +137,18 @@ async fn create_all(client: &Client, objects: &[DynamicObject]) {
         .expect("created");
 }
 
-async fn wait_for_secrets(client: &Client, prefix: &str, count: usize) {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+/// How many Secrets the namespace has. Asked for one object and the number of those behind it: lists of everything, time
+/// and again, would take the server as long as what is measured.
+async fn secrets(client: &Client) -> Result<usize, String> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+    let first = api.list_metadata(&ListParams::default().limit(1)).await.map_err(|e| e.to_string())?;
+    let behind = first.metadata.remaining_item_count.unwrap_or_default();
+    Ok(first.items.len() + usize::try_from(behind).expect("a count"))
+}
+
+async fn wait_for_secrets(client: &Client, count: usize) {
     eventually(LIMIT, "all Secrets", || async {
-        let list = secrets.list_metadata(&ListParams::default()).await.map_err(|e| e.to_string())?;
-        let start = format!("{prefix}-");
-        let found = list.iter().filter(|s| s.metadata.name.as_deref().unwrap_or_default().starts_with(&start)).count();
+        let found = secrets(client).await?;
         if found == count { Ok(()) } else { Err(format!("{found} of {count}")) }
     })
     .await;
@@ -194,9 +206,10 @@ async fn speed() {
         if who == "real, as shipped" {
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
+        let before = secrets(&client).await.expect("readable");
         let (cpu, started) = (contender.cpu(), Instant::now());
         create_all(&client, &objects).await;
-        wait_for_secrets(&client, "many", MANY).await;
+        wait_for_secrets(&client, before + MANY).await;
         let seconds = started.elapsed().as_secs_f64();
         println!(
             "| {who} | {first:.0} ms | {:.0} ms | {:.0} ms | {seconds:.2} s | {:.0} | {:.1} ms |",
@@ -209,7 +222,7 @@ async fn speed() {
 }
 
 /// Sealing keys as so many months of renewals leave them: their Secrets, and their certificates.
-fn dozen_of(months: i64) -> (Vec<String>, Vec<String>) {
+fn keys_of(months: i64) -> (Vec<String>, Vec<String>) {
     let made = (0..months).map(|month| {
         let new = NewKey {
             bits: 4096,
@@ -262,6 +275,40 @@ async fn quiet(client: &Client, contender: &Contender) {
     }
 }
 
+/// A server that has sealing keys, and `count` SealedSecrets spread over them that nobody has opened yet.
+async fn sealed_cluster(keys: &(Vec<String>, Vec<String>), count: usize) -> (ControlPlane, Client) {
+    let (secrets, certificates) = keys;
+    let (plane, client) = plane().await;
+    secrets.iter().for_each(|key| plane.apply(key));
+    for (month, certificate) in certificates.iter().enumerate() {
+        let share = count / certificates.len() + usize::from(month < count % certificates.len());
+        create_all(&client, &sealed(certificate, &format!("many-{month}"), share)).await;
+    }
+    (plane, client)
+}
+
+/// Few enough objects that the peer can be waited for as it is shipped.
+async fn cold() {
+    const OBJECTS: usize = 200;
+    println!("\n## {OBJECTS} SealedSecrets of two entries, 3 keys, cold\n");
+    println!("All exist, no Secret does; from the start of the program until the last Secret.\n");
+    println!("| | all | objects a second | CPU an object |");
+    println!("|---|---|---|---|");
+    let keys = keys_of(3);
+    for who in contenders(&["latchwork", "real, unthrottled", "real, as shipped"]) {
+        let (plane, client) = sealed_cluster(&keys, OBJECTS).await;
+        let started = Instant::now();
+        let contender = Contender::start(&plane, who).await;
+        wait_for_secrets(&client, OBJECTS).await;
+        let (seconds, cpu) = (started.elapsed().as_secs_f64(), contender.cpu());
+        println!(
+            "| {who} | {seconds:.2} s | {:.1} | {:.1} ms |",
+            OBJECTS as f64 / seconds,
+            cpu * 1000.0 / OBJECTS as f64
+        );
+    }
+}
+
 /// A year-old cluster: started cold, started again, and with values that no key opens.
 async fn scale() {
     let objects: usize = std::env::var("LATCHWORK_BENCH_OBJECTS").ok().and_then(|n| n.parse().ok()).unwrap_or(5000);
@@ -278,21 +325,16 @@ async fn scale() {
         "| | cold | objects a second | CPU an object | resident | restart, CPU | restart, writes | behind a flood |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let (keys, certificates) = dozen_of(12);
+    let keys = keys_of(12);
     for who in contenders(&["latchwork", "real, unthrottled"]) {
-        let (plane, client) = plane().await;
-        keys.iter().for_each(|key| plane.apply(key));
-        for (month, certificate) in certificates.iter().enumerate() {
-            let share = objects / 12 + usize::from(month < objects % 12);
-            create_all(&client, &sealed(certificate, &format!("many-{month}"), share)).await;
-        }
+        let (plane, client) = sealed_cluster(&keys, objects).await;
         let started = Instant::now();
         let contender = Contender::start(&plane, who).await;
-        wait_for_secrets(&client, "many", objects).await;
+        wait_for_secrets(&client, objects).await;
         let (seconds, cpu) = (started.elapsed().as_secs_f64(), contender.cpu());
         let (resident, _) = contender.memory();
         quiet(&client, &contender).await;
-        drop(contender);
+        contender.stop().await;
 
         let before = versions(&client).await;
         let contender = Contender::start(&plane, who).await;
@@ -302,9 +344,9 @@ async fn scale() {
         let written = after.iter().filter(|(name, version)| before.get(*name) != Some(*version)).count();
 
         // Sealed with a key that is not there.
-        let (_, foreign) = dozen_of(1);
+        let (_, foreign) = keys_of(1);
         create_all(&client, &sealed(&foreign[0], "bad", flood)).await;
-        let good = sealed(&certificates[11], "good", 1);
+        let good = sealed(&keys.1[11], "good", 1);
         let from = Instant::now();
         create_all(&client, &good).await;
         // Asked for by name: lists of everything would cost the server more than what is measured.
@@ -331,12 +373,14 @@ async fn memory() {
     for who in contenders(&["latchwork", "real, unthrottled"]) {
         let (plane, client) = plane().await;
         // The key must exist before the objects can be sealed: a first start makes it.
-        let certificate = Contender::start(&plane, who).await.certificate().await;
+        let first = Contender::start(&plane, who).await;
+        let certificate = first.certificate().await;
+        first.stop().await;
         foreign(&client, FOREIGN).await;
         create_all(&client, &sealed(&certificate, "many", SEALED)).await;
         let started = Instant::now();
         let contender = Contender::start(&plane, who).await;
-        wait_for_secrets(&client, "many", SEALED).await;
+        wait_for_secrets(&client, SEALED).await;
         let seconds = started.elapsed().as_secs_f64();
         let (resident, highest) = contender.memory();
         println!("| {who} | {seconds:.1} s | {resident:.0} MiB | {highest:.0} MiB |");
@@ -370,6 +414,9 @@ fn main() {
         let asked = |name: &str| only.as_deref().is_none_or(|only| only == name);
         if asked("speed") {
             speed().await;
+        }
+        if asked("cold") {
+            cold().await;
         }
         if asked("scale") {
             scale().await;
