@@ -12,7 +12,15 @@ const SIZE_LIMIT: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
-    regex: Regex,
+    finder: Finder,
+}
+
+/// What finds the pattern.
+#[derive(Clone, Debug)]
+enum Finder {
+    /// Whole names, as in `^(data|stringData)$`: most patterns. To compile one takes longer than to open a small file.
+    Names(Vec<String>),
+    Regex(Regex),
 }
 
 impl Pattern {
@@ -21,6 +29,9 @@ impl Pattern {
     /// # Errors
     /// A short text that says what is wrong.
     pub fn new(text: &str) -> Result<Self, String> {
+        if let Some(names) = names(text) {
+            return Ok(Self { text: text.to_owned(), finder: Finder::Names(names) });
+        }
         let translated = translate(text)?;
         // Each file brings its own pattern, for a handful of names: to compile it into a whole automaton first would take
         // longer than everything that is asked of it.
@@ -28,7 +39,7 @@ impl Pattern {
         let bytes = syntax::Config::new().utf8(false);
         let regex =
             Regex::builder().configure(config).syntax(bytes).build(&translated).map_err(|error| reason(&error))?;
-        Ok(Self { text: text.to_owned(), regex })
+        Ok(Self { text: text.to_owned(), finder: Finder::Regex(regex) })
     }
 
     /// As it was written.
@@ -38,7 +49,10 @@ impl Pattern {
 
     /// Whether it occurs anywhere in `text`.
     pub fn is_match(&self, text: &[u8]) -> bool {
-        self.regex.is_match(text)
+        match &self.finder {
+            Finder::Names(names) => names.iter().any(|name| name.as_bytes() == text),
+            Finder::Regex(regex) => regex.is_match(text),
+        }
     }
 }
 
@@ -56,6 +70,19 @@ fn reason(error: &BuildError) -> String {
         }
         None => "the pattern is too large".into(),
     }
+}
+
+/// The names of which one must be the whole text, where a pattern says no more than that.
+fn names(pattern: &str) -> Option<Vec<String>> {
+    let inside = pattern.strip_prefix('^')?.strip_suffix('$')?;
+    // Without the group each anchor belongs to one alternative.
+    let group = inside.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    let names: Vec<String> = match group {
+        Some(names) => names.split('|').map(str::to_owned).collect(),
+        None => vec![inside.to_owned()],
+    };
+    let is_name = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    names.iter().all(is_name).then_some(names)
 }
 
 fn translate(text: &str) -> Result<String, String> {
@@ -168,6 +195,21 @@ mod tests {
         for (pattern, text, expected) in [
             ("^(data|stringData)$", "data", true),
             ("^(data|stringData)$", "metadata", false),
+            ("^(data|stringData)$", "data\n", false),
+            ("^(data|stringData)$", "", false),
+            ("^(data|)$", "", true),
+            ("^(data|)$", "x", false),
+            ("^()$", "", true),
+            ("^$", "x", false),
+            ("^data$", "data", true),
+            ("^data$", "datax", false),
+            ("^data|stringData$", "database", true),
+            ("^data|stringData$", "my-stringData", true),
+            ("^(da.a)$", "data", true),
+            ("^(data)|(text)$", "context", true),
+            ("^(data)|(text)$", "my-text", true),
+            ("^(?:data|text)$", "text", true),
+            ("^(?i)data$", "DATA", true),
             ("pass", "my-password", true),
             (r"\d", "٣", false),
             (r"\d", "3", true),
@@ -203,9 +245,22 @@ mod tests {
 
     #[test]
     fn what_go_refuses_is_refused() {
-        for pattern in
-            ["(", "(?=x)", "(?!x)", "(?<=x)", r"\1", r"(?x)a b", r"\u0041", "[a", "*", "\\", r"\Z", "a{1001}{1001}"]
-        {
+        for pattern in [
+            "(",
+            "^(data$",
+            "^data)$",
+            "(?=x)",
+            "(?!x)",
+            "(?<=x)",
+            r"\1",
+            r"(?x)a b",
+            r"\u0041",
+            "[a",
+            "*",
+            "\\",
+            r"\Z",
+            "a{1001}{1001}",
+        ] {
             assert!(Pattern::new(pattern).is_err(), "{pattern}");
         }
     }
