@@ -1,9 +1,6 @@
 # `make check` is the loop while working, `make test` is everything. See CONTRIBUTING.md.
 
-# A system-wide AWS-LC would be linked in silently: the pinned, vendored one it is.
-export AWS_LC_SYS_USE_SYSTEM := 0
-
-.PHONY: help check test lint tools up down bench crds
+.PHONY: help check test lint tools up down dist bench crds
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
