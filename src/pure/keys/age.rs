@@ -6,12 +6,12 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use ::age::armor::{ArmoredReader, ArmoredWriter, Format};
-use ::age::{Decryptor, Encryptor, ssh, x25519};
+use ::age::{Decryptor, Encryptor, ssh};
 use zeroize::Zeroizing;
 
 pub use super::age_locked::{BoxedIdentity, Outside, told};
 use super::age_locked::{Locked, is_age_file, reason};
-use super::{KeyError, KeyRef, LocalKeys, Unwrapped, WRAPPED_BYTES, Wrapped, WrappedKey, age_pq};
+use super::{KeyError, KeyRef, LocalKeys, Unwrapped, WRAPPED_BYTES, Wrapped, WrappedKey, age_pq, age_x25519};
 use crate::pure::error::{Explain, Retry};
 use crate::pure::secret::Plaintext;
 
@@ -63,8 +63,8 @@ impl Explain for IdentityError {
 
 /// A private key, and the recipient that it opens where that can be told.
 enum Known {
-    /// The recipient is derived when it is first asked for, which takes a third of an unwrapping.
-    X25519 { identity: x25519::Identity, public: OnceLock<String> },
+    /// The recipient's text is made when it is first asked for: that takes as long as an unwrapping.
+    X25519 { identity: age_x25519::Identity, public: OnceLock<String> },
     /// `asks`: somebody may be asked for something. Such a one is tried after the others.
     Other { identity: BoxedIdentity, public: Option<String>, asks: bool },
 }
@@ -72,7 +72,7 @@ enum Known {
 impl Known {
     fn public(&self) -> Option<&str> {
         match self {
-            Self::X25519 { identity, public } => Some(public.get_or_init(|| identity.to_public().to_string())),
+            Self::X25519 { identity, public } => Some(public.get_or_init(|| identity.recipient())),
             Self::Other { public, .. } => public.as_deref(),
         }
     }
@@ -286,7 +286,7 @@ fn parse_word(
         let identity = outside.plugin(word).map_err(|_| IdentityError::Invalid { source_name, line })?;
         return Ok(Known::Other { identity, public: None, asks: true });
     }
-    let identity = x25519::Identity::from_str(word).map_err(|_| IdentityError::Invalid { source_name, line })?;
+    let identity = age_x25519::Identity::parse(word).ok_or(IdentityError::Invalid { source_name, line })?;
     Ok(Known::X25519 { identity, public: OnceLock::new() })
 }
 
@@ -327,7 +327,7 @@ impl Recipient {
             Box::new(ssh::Recipient::from_str(text).map_err(|_| invalid())?)
         } else if text.starts_with("age1pq1") {
             Box::new(age_pq::Recipient::parse(text).ok_or_else(invalid)?)
-        } else if let Ok(recipient) = x25519::Recipient::from_str(text) {
+        } else if let Some(recipient) = age_x25519::Recipient::parse(text) {
             Box::new(recipient)
         } else if text.strip_prefix("age1").is_some_and(|rest| rest.contains('1')) {
             return Err(RecipientError::Plugin { text: text.to_owned() });
@@ -386,7 +386,7 @@ mod tests {
 
     fn identity() -> (String, String) {
         use ::age::secrecy::ExposeSecret as _;
-        let key = x25519::Identity::generate();
+        let key = ::age::x25519::Identity::generate();
         (key.to_string().expose_secret().to_owned(), key.to_public().to_string())
     }
 

@@ -47,7 +47,8 @@ pub(super) struct Recipient {
     x25519: PublicKey,
 }
 
-fn decode(text: &str, prefix: &str, length: usize) -> Option<Zeroizing<Vec<u8>>> {
+/// The bytes of a key of age in text: exactly `length`, behind exactly this prefix.
+pub(super) fn decode(text: &str, prefix: &str, length: usize) -> Option<Zeroizing<Vec<u8>>> {
     let bytes = bech32_decode(
         text,
         |_| (),

@@ -3,6 +3,7 @@
 pub mod age;
 mod age_locked;
 mod age_pq;
+mod age_x25519;
 pub mod allow;
 mod identities;
 pub mod pgp;
