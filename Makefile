@@ -28,9 +28,12 @@ up: ## an API server with the CRDs and the operator, until ctrl-C
 down: ## end an API server that `make up` left in the background
 	@tests/rig/down.sh
 
-bench: tools ## measure; the tables of docs/BENCHMARKS.md
+dist: ## the program as it is shipped, one static file; needs musl-tools
+	@deploy/dist.sh
+
+bench: tools ## measure the program as it is shipped; the tables of docs/BENCHMARKS.md
 	cargo bench --locked --no-run
-	tests/rig/sandbox.sh cargo bench --locked --offline
+	LATCHWORK_PROGRAM="$$(deploy/dist.sh)" tests/rig/sandbox.sh cargo bench --locked --offline
 
 crds: ## write crds/ from the Rust types
 	cargo run --locked --quiet -- crds --output-dir crds

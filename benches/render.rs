@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use rig::process::{run_ok, timed};
+use rig::process::{program, run_ok, timed};
 use rig::{scratch, tools};
 
 const FILES: usize = 1000;
 
 fn ours() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_latchwork"))
+    Command::new(program())
 }
 
 /// Distinct files, each with a data key of its own, encrypted by our own `sops`; the real one opens them all below.

@@ -24,7 +24,7 @@ use latchwork::adapters::kms::KeyService;
 use latchwork::adapters::kms::grpc::{Listener, Server};
 use latchwork::pure::keys::{KeyRef, Unwrapped, Wrapped, WrappedKey};
 use latchwork::pure::secret::Plaintext;
-use rig::process::{run_ok, timed};
+use rig::process::{program, run_ok, timed};
 use rig::{scratch, tools};
 
 const FILES: usize = 1000;
@@ -94,7 +94,7 @@ fn prepare() -> Bench {
     }
     std::fs::write(&identity, keys).expect("own folder");
     let link = folder.join("sops");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("own folder");
+    std::os::unix::fs::symlink(program(), &link).expect("own folder");
     Bench { identity, recipients: recipients.try_into().expect("two"), link, key_service: None }
 }
 
@@ -227,8 +227,7 @@ fn updatekeys(bench: &Bench, folder: &Path, files: &[String], [here, there]: [&s
 /// `latchwork rekey` over the tree, and back with a process of `sops updatekeys` for each file.
 fn rekey(bench: &Bench, folder: &Path, files: &[String], [here, there]: [&str; 2]) -> [Duration; 2] {
     rules(folder, there);
-    let program = Path::new(env!("CARGO_BIN_EXE_latchwork"));
-    let mut command = bench.prepared(program, &["rekey", "--yes", "."]);
+    let mut command = bench.prepared(&program(), &["rekey", "--yes", "."]);
     command.current_dir(folder);
     let ours = timed(command);
     let rules = rules(folder, here);
@@ -273,8 +272,7 @@ fn main() {
     };
     let theirs = each(Bench::theirs);
     print_row("decrypt 1,000 files, a process each", [each(Bench::ours), theirs]);
-    let program = Path::new(env!("CARGO_BIN_EXE_latchwork"));
-    let tree = bench.prepared(program, &["render", &text(&folder), "--identity", &text(&bench.identity)]);
+    let tree = bench.prepared(&program(), &["render", &text(&folder), "--identity", &text(&bench.identity)]);
     print_row("decrypt 1,000 files: `latchwork render`, and a process of `sops` each", [timed(tree), theirs]);
     let age = bench.recipients.each_ref().map(|recipient| format!("age: {recipient}"));
     let keys = [age[0].as_str(), age[1].as_str()];

@@ -14,5 +14,6 @@
 mod cli;
 mod cluster;
 mod kms;
+mod musl;
 mod rig;
 mod stores;

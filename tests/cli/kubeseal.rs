@@ -44,7 +44,7 @@ fn theirs(arguments: &[&str]) -> Command {
 /// The program under the name `kubeseal`, as a user's script calls it.
 fn ours(arguments: &[&str]) -> Command {
     let link = scratch::dir("bin").join("kubeseal");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
+    std::os::unix::fs::symlink(process::program(), &link).expect("link");
     let mut command = process::command(link);
     command.args(arguments).env("KUBECONFIG", "/nonexistent").env("HOME", scratch::dir("home"));
     command

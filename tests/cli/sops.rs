@@ -45,7 +45,7 @@ pub fn theirs(arguments: &[&str]) -> Command {
 /// The program under the name `sops`, as a user's script calls it.
 pub fn ours(arguments: &[&str]) -> Command {
     let link = scratch::dir("bin").join("sops");
-    symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
+    symlink(process::program(), &link).expect("link");
     prepared(process::command(link), arguments)
 }
 
@@ -421,7 +421,7 @@ fn streams_standard_input_and_the_old_style() {
     let plain = fs::read_to_string(&file).expect("readable");
     assert!(plain.starts_with("a: z   # kept\n\nb_unencrypted:   y\n"), "{plain}");
     assert_eq!(fs::read_dir(file.parent().expect("parent")).expect("lists").count(), 1, "no temporary file is left");
-    let latchwork = process::command(env!("CARGO_BIN_EXE_latchwork"));
+    let latchwork = process::command(process::program());
     let mut latchwork = prepared(latchwork, &["sops", "filestatus", &path]);
     latchwork.current_dir(scratch::dir("empty"));
     assert_eq!(run_ok(latchwork, b""), "{\"encrypted\":false}\n");

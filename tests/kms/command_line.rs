@@ -229,7 +229,7 @@ async fn a_key_service_ends_while_it_waits_for_an_answer() {
         let mut server = process::command("sh");
         server.env("HOME", scratch::dir("home"));
         server.args(["-c", "exec \"$0\" sops keyservice --prompt --network unix --address \"$1\" <>stdin"]);
-        server.args([env!("CARGO_BIN_EXE_latchwork"), &socket]).current_dir(&folder);
+        server.arg(process::program()).arg(&socket).current_dir(&folder);
         server.envs(environment.iter().map(|(name, value)| (name, value)));
         let server = Proc::spawn("latchwork sops keyservice", server);
         server.wait_for_log("Listening on").await;

@@ -36,7 +36,7 @@ impl Operator {
     /// Works on every namespace, with the in-cluster credentials of a service account in `namespace`, listening where
     /// `in_pod::expose` can lead the service proxy. Needs the sandbox.
     pub async fn start_in_pod(plane: &ControlPlane, namespace: &str, account: &str, arguments: &[&str]) -> Self {
-        let mut command = in_pod(plane, namespace, account, env!("CARGO_BIN_EXE_latchwork")).await;
+        let mut command = in_pod(plane, namespace, account, process::program()).await;
         command.arg("operator");
         Self::spawn(command, super::NODE_ADDRESS, namespace, arguments).await
     }

@@ -58,9 +58,15 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// The program that is tried: the one that was just built, or the one that LATCHWORK_PROGRAM names (what `make dist` made,
+/// say).
+pub fn program() -> PathBuf {
+    std::env::var_os("LATCHWORK_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_latchwork").into(), PathBuf::from)
+}
+
 /// Our own program, with an environment that holds nothing of the user's: PATH, TMPDIR and a HOME of its own.
 pub fn latchwork() -> Command {
-    let mut command = command(env!("CARGO_BIN_EXE_latchwork"));
+    let mut command = command(program());
     command.env_clear().env("HOME", super::scratch::dir("home")).env("RUST_BACKTRACE", "1");
     for keep in ["PATH", "TMPDIR"] {
         if let Some(value) = std::env::var_os(keep) {
@@ -73,7 +79,7 @@ pub fn latchwork() -> Command {
 /// The path of our program under another name.
 pub fn called(name: &str) -> PathBuf {
     let link = super::scratch::dir("bin").join(name);
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_latchwork"), &link).expect("link");
+    std::os::unix::fs::symlink(program(), &link).expect("link");
     link
 }
 
