@@ -212,6 +212,10 @@ fn sealed_secrets_move_to_the_present_key_value_by_value() {
     let item = seal("keys/old.crt", "strict", "json");
     fs::write(root.join("list.json"), format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{item}]}}"))
         .expect("writes");
+    // Objects one after the other, as kubeseal prints them, on one line and over several.
+    let other = item.replace("\"name\": \"db\"", "\"name\":  \"db\"");
+    let stream = format!("{item}{}{other}\n\n", serde_json::from_str::<Value>(&item).expect("JSON"));
+    fs::write(root.join("stream.json"), &stream).expect("writes");
     fs::write(root.join("chart.yaml"), "kind: SealedSecret\nmetadata:\n  name: {{ .Values.x }}-y\n").expect("writes");
 
     let rekey = |arguments: &[&str]| {
@@ -239,7 +243,18 @@ fn sealed_secrets_move_to_the_present_key_value_by_value() {
     );
     let key = vector("keys/current.key");
     let list: Value = serde_json::from_slice(&fs::read(root.join("list.json")).expect("readable")).expect("JSON");
-    let objects = after.split("---\n").skip(1).map(str::to_owned).chain([list["items"][0].to_string()]);
+    let streamed = fs::read_to_string(root.join("stream.json")).expect("text");
+    let blank = |text: &str| -> Vec<String> {
+        text.split('"')
+            .map(|word| if word.starts_with('A') && word.len() > 300 { "SEALED" } else { word }.into())
+            .collect()
+    };
+    assert_eq!(blank(&stream), blank(&streamed), "everything but the values stays");
+    assert_eq!(blank(&stream).iter().filter(|word| *word == "SEALED").count(), 6);
+    let streamed: Vec<Value> =
+        serde_json::Deserializer::from_str(&streamed).into_iter().collect::<Result<_, _>>().expect("JSON");
+    let listed = streamed.iter().chain([&list["items"][0]]).map(Value::to_string);
+    let objects = after.split("---\n").skip(1).map(str::to_owned).chain(listed);
     for object in objects {
         let secret = run_ok(kubeseal(&["--recovery-unseal", "--recovery-private-key", &key]), object.as_bytes());
         assert!(secret.contains("aHVudGVyMg=="), "{secret}");
@@ -247,4 +262,8 @@ fn sealed_secrets_move_to_the_present_key_value_by_value() {
     let again = rekey(&["--sealing-key", &keys, "--yes"]);
     assert_eq!(again.status.code(), Some(0), "{}", again.stdout);
     assert_eq!(fs::read_to_string(root.join("all.yaml")).expect("text"), after, "nothing is left to do");
+    fs::write(root.join("stream.json"), format!("{stream}}}")).expect("writes");
+    let broken = rekey(&["--sealing-key", &keys, "--dry-run"]);
+    assert_eq!(broken.status.code(), Some(2), "{}", broken.stdout);
+    assert!(broken.stdout.contains("stream.json  SealedSecret  FAILED"), "{}", broken.stdout);
 }

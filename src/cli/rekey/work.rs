@@ -166,9 +166,12 @@ impl Run {
         let format = Format::of_path(&name);
         let mentions = || bytes.windows(12).any(|text| text == b"SealedSecret");
         if self.sealed && matches!(format, Format::Yaml | Format::Json) && mentions() {
-            let documents = split_documents(bytes).unwrap_or_default().into_iter().map(|document| document.span);
-            let whole = std::iter::once(0..bytes.len());
-            let spans: Vec<Range<usize>> = if format == Format::Yaml { documents.collect() } else { whole.collect() };
+            let spans: Vec<Range<usize>> = match format {
+                Format::Yaml => {
+                    split_documents(bytes).unwrap_or_default().into_iter().map(|document| document.span).collect()
+                }
+                _ => rekey::json_values(bytes),
+            };
             for span in spans.into_iter().filter(|span| !taken.iter().any(|taken| taken.contains(&span.start))) {
                 let text = bytes.get(span.clone()).unwrap_or_default();
                 let mut unwritten = Vec::new();

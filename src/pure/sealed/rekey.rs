@@ -1,6 +1,7 @@
 //! The SealedSecrets of a file, each value with the place where it stands, so that single values can be sealed anew
 //! while everything else stays byte for byte.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -46,6 +47,22 @@ pub struct Unreadable {
     pub line: usize,
     /// What is wrong with it.
     pub what: String,
+}
+
+/// Where the values of a JSON text stand that follow each other without anything between them, as `kubeseal` and `jq`
+/// print them. Text that is no such stream is one value: its parser says what is wrong with it.
+pub fn json_values(text: &[u8]) -> Vec<Range<usize>> {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<serde::de::IgnoredAny>();
+    let (mut spans, mut start) = (Vec::new(), 0);
+    while let Some(value) = values.next() {
+        let end = values.byte_offset();
+        if value.is_err() {
+            return std::iter::once(0..text.len()).collect();
+        }
+        spans.push(start..end);
+        start = end;
+    }
+    if spans.len() > 1 { spans } else { std::iter::once(0..text.len()).collect() }
 }
 
 /// Every SealedSecret of a file: documents of a stream, and items of Lists.
@@ -291,6 +308,19 @@ mod tests {
         let again = find(&after).remove(0).unwrap_or_else(|error| panic!("{error:?}"));
         let (needs, value) = needs(&again.object, &again.entries[0].text, &keys, &certificate);
         assert!(matches!(needs, Needs::Current) && value.is_some_and(|value| value.expose() == b"value"));
+    }
+
+    #[test]
+    fn json_values_one_after_the_other_have_each_a_place() {
+        let parts = |text: &str| -> Vec<String> {
+            json_values(text.as_bytes()).into_iter().map(|span| text[span].to_owned()).collect()
+        };
+        assert_eq!(parts("{\"a\":1}{\"b\":2}\n"), ["{\"a\":1}", "{\"b\":2}"]);
+        assert_eq!(parts(" {}\n\n{\"b\":\"}{\"}"), [" {}", "\n\n{\"b\":\"}{\"}"]);
+        // One value, none, and what is no JSON: whole.
+        for whole in ["{\"a\":1}\n", "", " \n", "{} {", "{}\n---\n{}", "\u{feff}{}{}"] {
+            assert_eq!(parts(whole), [whole]);
+        }
     }
 
     #[test]
