@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
-use axum::response::IntoResponse;
-use axum::routing::{any, get};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -39,9 +39,52 @@ pub fn main_router(readiness: Readiness, routes: Vec<Router>) -> Router {
     };
     let router = Router::new().route("/healthz", any(|| async { "ok\n" })).route("/readyz", any(ready));
     let router = routes.into_iter().fold(router, Router::merge);
-    // In the incumbent's words.
-    let router = router.fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") });
+    let router = router.fallback(elsewhere);
     router.layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES))
+}
+
+/// A path that none of the routes has, as the incumbent's server answers: with the path that was meant, where there is
+/// something to clean away, else in its words for what it does not have.
+async fn elsewhere(method: Method, uri: Uri) -> Response {
+    let clean = clean(uri.path());
+    if clean == uri.path() || method == Method::CONNECT {
+        return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+    }
+    let path = escaped(&clean);
+    let place = uri.query().filter(|query| !query.is_empty()).map_or(path.clone(), |query| format!("{path}?{query}"));
+    let mut answer = StatusCode::TEMPORARY_REDIRECT.into_response();
+    if method == Method::GET || method == Method::HEAD {
+        let shown = place.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let shown = shown.replace('"', "&#34;").replace('\'', "&#39;");
+        let text = format!("<a href=\"{shown}\">Temporary Redirect</a>.\n\n");
+        let kind = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+        answer = (StatusCode::TEMPORARY_REDIRECT, kind, text).into_response();
+    }
+    if let Ok(place) = HeaderValue::try_from(place) {
+        answer.headers_mut().insert(header::LOCATION, place);
+    }
+    answer
+}
+
+/// A path without empty parts, `.` and `..`.
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = vec![];
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
+    format!("/{}{end}", parts.join("/"))
+}
+
+/// As Go writes a path into a URL; what is escaped already is escaped again.
+fn escaped(path: &str) -> String {
+    let stays = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte);
+    let escape = |byte: u8| if stays(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    path.bytes().map(escape).collect()
 }
 
 /// `/metrics`: the classic text format, or OpenMetrics for those who ask for it.
@@ -60,7 +103,7 @@ pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         })
     };
-    Router::new().route("/metrics", get(render))
+    Router::new().route("/metrics", any(render)).fallback(elsewhere)
 }
 
 /// Binds `address`; port 0 takes a free one. `[::]` means both families where the machine has both. Logs where it listens.
@@ -120,6 +163,29 @@ pub async fn serve(listener: TcpListener, router: Router, times: HttpTimes, stop
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    #[test]
+    fn paths_are_cleaned_as_go_cleans_them() {
+        for (path, cleaned) in [
+            ("/", "/"),
+            ("", "/"),
+            ("//", "/"),
+            ("//healthz", "/healthz"),
+            ("/v1/../healthz", "/healthz"),
+            ("/../..", "/"),
+            ("/v1/./verify", "/v1/verify"),
+            ("/v1/verify/.", "/v1/verify"),
+            ("/v1/verify//", "/v1/verify/"),
+            ("/v1/verify/", "/v1/verify/"),
+            ("/a/..", "/"),
+            ("/a/../", "/"),
+            ("/a/b/..", "/a"),
+            ("/...", "/..."),
+        ] {
+            assert_eq!(clean(path), cleaned, "{path}");
+        }
+        assert_eq!(escaped("/a%20b!*/~$&+,:;=@"), "/a%2520b%21%2A/~$&+,:;=@");
+    }
 
     #[tokio::test]
     async fn slow_clients_are_cut_off_and_the_others_served() {

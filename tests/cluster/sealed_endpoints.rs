@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use latchwork::pure::sealed::keys::Certificate;
 use latchwork::pure::sealed::{Scope, item};
@@ -72,6 +73,38 @@ async fn send(
     (status, headers, answer.text().await.expect("text"))
 }
 
+/// One request whose path is sent as it stands: status, place and kind of the answer, body.
+async fn send_path(url: &str, method: &str, path: &str) -> (u16, Option<String>, Option<String>, String) {
+    let address = url.strip_prefix("http://").expect("plain HTTP");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.expect("in time").expect("reads");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    let header = |name: &str| {
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
+    };
+    (status, header("location"), header("content-type"), body.to_owned())
+}
+
+/// A whole Secret sealed as one value, in an object of that name with these annotations.
+fn deprecated(secret: &str, annotations: &Value) -> Value {
+    let scope = Scope::of(&serde_json::from_value(annotations.clone()).expect("annotations"));
+    let certificate = Certificate::parse("current", vector("keys/current.crt").as_bytes()).expect("certificate");
+    let label = scope.label("team", "db");
+    let item =
+        item::seal(&Plaintext::copy_of(secret.as_bytes()), certificate.public(), &label).expect("seals").to_bytes();
+    json!({
+        "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret",
+        "metadata": { "name": "db", "namespace": "team", "annotations": annotations, "labels": { "outer": "x" } },
+        "spec": { "data": STANDARD.encode(item), "encryptedData": {} },
+    })
+}
+
 /// The envelope that Kubernetes clients put around protobuf: magic, then apiVersion and kind, then the raw object.
 fn protobuf(raw: &[u8]) -> Vec<u8> {
     let field = |tag: u8, bytes: &[u8]| {
@@ -113,6 +146,15 @@ async fn every_request_is_answered_as_the_real_controller_does() {
     };
     let mut templated = good.clone();
     templated["spec"]["template"] = json!({ "type": "Opaque", "metadata": { "labels": { "a": "b" } } });
+    let mut null_labels = good.clone();
+    null_labels["spec"]["template"] = json!({ "metadata": { "labels": { "a": null }, "annotations": { "b": null } } });
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "x.y/z", "immutable": true,
+        "metadata": { "name": "other", "namespace": "else", "labels": { "inner": "y" },
+                      "annotations": { "note": "n", "sealedsecrets.bitnami.com/cluster-wide": "true" } },
+        "data": { "a": "Yg==" }, "stringData": { "c": "d" },
+    });
+    let yaml_secret = "---\n# as somebody wrote it\napiVersion: v1\nkind: Secret\nmetadata:\n  labels: {inner: why}\ntype: x.y/z\nstringData:\n  a: |\n    two\n    lines\n";
     let cases: Vec<(&str, &str, Vec<u8>)> = vec![
         ("POST", "good", text(&good)),
         ("GET", "another method", text(&good)),
@@ -129,6 +171,37 @@ async fn every_request_is_answered_as_the_real_controller_does() {
         ("POST", "no spec", with("/spec", Value::Null)),
         ("POST", "no manifest", b"not a manifest".to_vec()),
         ("POST", "nothing", vec![]),
+        (
+            "POST",
+            "a null label",
+            with("/metadata", json!({ "name": "db", "namespace": "team", "labels": { "a": null } })),
+        ),
+        ("POST", "a null label in the template", text(&null_labels)),
+        ("POST", "deprecated", text(&deprecated(&secret.to_string(), &json!({})))),
+        ("POST", "deprecated YAML", text(&deprecated(yaml_secret, &json!({})))),
+        ("POST", "deprecated YAML without a kind", text(&deprecated("data: {a: Yg==}\n", &json!({})))),
+        (
+            "POST",
+            "deprecated YAML, a number",
+            text(&deprecated("kind: Secret\napiVersion: v1\ndata: {a: 1234}\n", &json!({}))),
+        ),
+        (
+            "POST",
+            "deprecated null label",
+            text(&deprecated("metadata: {labels: {a: null}}\ndata: {a: null}\n", &json!({}))),
+        ),
+        (
+            "POST",
+            "deprecated, another kind",
+            text(&deprecated("kind: ConfigMap\napiVersion: v1\ndata: {a: b}\n", &json!({}))),
+        ),
+        (
+            "POST",
+            "deprecated, another version",
+            text(&deprecated("kind: Secret\napiVersion: v2\ndata: {}\n", &json!({}))),
+        ),
+        ("POST", "deprecated, no Secret", text(&deprecated("[", &json!({})))),
+        ("POST", "deprecated, empty", text(&deprecated("", &json!({})))),
         ("POST", "protobuf around JSON", protobuf(&text(&good))),
         ("POST", "protobuf without an object", protobuf(b"")),
     ];
@@ -147,13 +220,67 @@ async fn every_request_is_answered_as_the_real_controller_does() {
             }
         }
     }
-    for path in ["/healthz", "/v1/cert.pem", "/nothing", "/v1/verify/more"] {
-        for method in ["GET", "POST"] {
-            let theirs = send(&format!("{}{path}", real.url), method, &[], vec![]).await;
-            let mine = send(&format!("{}{path}", ours.url), method, &[], vec![]).await;
-            if theirs.0 != mine.0 || theirs.2 != mine.2 {
+    for path in [
+        "/healthz",
+        "/healthz/",
+        "//healthz",
+        "/v1/../healthz?a=b&c='d'",
+        "/v1//cert.pem",
+        "/./v1/cert.pem",
+        "/v1/cert.pem/.",
+        "/v1/verify/../rotate/",
+        "//nothing//at/all/..",
+        "//a%20b!*",
+        "/v1/cert.pem",
+        "/nothing",
+        "/",
+        "/v1/verify/more",
+    ] {
+        for method in ["GET", "POST", "HEAD", "PUT"] {
+            let theirs = send_path(&real.url, method, path).await;
+            let mine = send_path(&ours.url, method, path).await;
+            if theirs != mine {
                 differences.push(format!("{path} {method}: {theirs:?}, ours {mine:?}"));
             }
+        }
+    }
+    // The deprecated form, sealed anew. The incumbent takes labels, annotations and with them the scope out of the seal: a
+    // Secret that says "cluster-wide" of itself becomes so. Ours stays what its object is, and tells nothing that was sealed.
+    let wide = json!({ "sealedsecrets.bitnami.com/namespace-wide": "true", "seen": "by all" });
+    for (annotations, scope) in [(json!({ "seen": "by all" }), "strict"), (wide, "namespace-wide")] {
+        let body = text(&deprecated(&secret.to_string(), &annotations));
+        let [theirs, mine] = [&real.url, &ours.url].map(|url| {
+            let (url, body) = (format!("{url}/v1/rotate"), body.clone());
+            async move { send(&url, "POST", &[("x-forwarded-for", "203.0.113.9")], body).await }
+        });
+        let [theirs, mine]: [Value; 2] = [theirs.await, mine.await]
+            .map(|(status, _, text)| serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}")));
+        assert_eq!(theirs["metadata"]["annotations"], json!({ "sealedsecrets.bitnami.com/cluster-wide": "true" }));
+        assert_eq!(theirs["spec"]["template"]["metadata"]["labels"], json!({ "inner": "y" }));
+        let mut kept = annotations.clone();
+        if scope == "strict" {
+            assert_eq!(mine["metadata"].get("annotations"), None);
+        } else {
+            assert_eq!(mine["metadata"]["annotations"], json!({ "sealedsecrets.bitnami.com/namespace-wide": "true" }));
+            kept["sealedsecrets.bitnami.com/namespace-wide"] = json!("true");
+        }
+        assert_eq!(mine["spec"]["template"]["metadata"]["annotations"], kept, "{mine}");
+        assert_eq!(mine["spec"]["template"]["metadata"]["labels"], json!({ "outer": "x" }));
+        for answer in [&theirs, &mine] {
+            let template = &answer["spec"]["template"];
+            assert_eq!((&template["type"], &template["immutable"]), (&json!("x.y/z"), &json!(true)), "{answer}");
+            let names: Vec<_> = answer["spec"]["encryptedData"].as_object().expect("entries").keys().collect();
+            assert_eq!(names, ["a", "c"]);
+            assert!(answer["spec"].get("data").is_none_or(Value::is_null));
+        }
+        // It opens as what it says, and not under another name or in another namespace than that allows.
+        for (pointer, opens) in [("/metadata/name", scope != "strict"), ("/metadata/namespace", false)] {
+            let mut moved = mine.clone();
+            *moved.pointer_mut(pointer).expect(pointer) = json!("elsewhere");
+            let caller = format!("203.0.113.{pointer}{scope}");
+            let headers = [("x-forwarded-for", caller.as_str())];
+            let status = send(&format!("{}/v1/verify", ours.url), "POST", &headers, text(&moved)).await.0;
+            assert_eq!(status, if opens { 200 } else { 409 }, "{scope} {pointer}");
         }
     }
     // Five at once: the same ones pass, and the headers are the same to the second.

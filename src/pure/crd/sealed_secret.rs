@@ -185,13 +185,13 @@ pub struct TemplateMetadata {
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub namespace: String,
     /// Labels of the Secret.
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "texts", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the Secret.
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "texts", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Finalizers of the Secret.
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "text_list", skip_serializing_if = "Vec::is_empty")]
     pub finalizers: Vec<String>,
     /// Everything else, kept for writing it back (old clients emit `creationTimestamp: null`).
     #[serde(flatten)]
@@ -258,6 +258,18 @@ impl SealedSecretStatus {
 /// `null` is the default value.
 fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// `null` is the default value, of the whole and of each text: so Go reads it.
+pub(in crate::pure) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let texts: BTreeMap<String, Option<String>> = nullable(deserializer)?;
+    Ok(texts.into_iter().map(|(name, text)| (name, text.unwrap_or_default())).collect())
+}
+
+/// The same of a list.
+pub(in crate::pure) fn text_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts: Vec<Option<String>> = nullable(deserializer)?;
+    Ok(texts.into_iter().map(Option::unwrap_or_default).collect())
 }
 
 /// Whatever cannot be read is the default value: status is output only, nothing is decided from a broken one.
@@ -381,13 +393,15 @@ mod tests {
             "encryptedData": {},
             "template": {
                 "metadata": { "creationTimestamp": null, "name": "s", "namespace": "n", "labels": null,
-                              "annotations": { "a": "b" }, "generateName": "g" },
+                              "annotations": { "a": "b", "none": null }, "finalizers": [null], "generateName": "g" },
                 "type": "kubernetes.io/tls", "data": { "a": "{{ .b }}", "gone": null }, "unknown": 1,
             },
         }));
         let template = o.spec.template.get().expect("read");
         assert_eq!(template.kind, "kubernetes.io/tls");
         assert_eq!(template.metadata.annotations.get("a").map(String::as_str), Some("b"));
+        assert_eq!(template.metadata.annotations.get("none").map(String::as_str), Some(""));
+        assert_eq!(template.metadata.finalizers, [""]);
         assert_eq!(template.metadata.rest.get("generateName"), Some(&json!("g")));
         assert_eq!(template.data.as_ref().and_then(|d| d.get("gone")), Some(&None));
         for null in [json!(null), json!({ "metadata": null, "data": null })] {

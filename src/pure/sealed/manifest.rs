@@ -1,7 +1,7 @@
 //! One SealedSecret from the text of a request or a file.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::one_line;
@@ -26,6 +26,21 @@ pub enum ManifestError {
 pub fn read_one(text: &[u8]) -> Result<SealedSecret, ManifestError> {
     let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
     typed(parse(text)?)
+}
+
+/// The same of a file that a command takes for a SealedSecret: where it names neither version nor kind, as an answer of the
+/// incumbent's controller does not, it is one.
+pub fn read_named(text: &[u8]) -> Result<SealedSecret, ManifestError> {
+    let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
+    let mut value = parse(text)?;
+    if let Some(fields) = value.as_object_mut().filter(|fields| fields.get("spec").is_some_and(Value::is_object)) {
+        let unnamed = |fields: &Map<String, Value>, field| fields.get(field).is_none_or(Value::is_null);
+        if unnamed(fields, "apiVersion") && unnamed(fields, "kind") {
+            fields.insert("apiVersion".into(), "bitnami.com/v1alpha1".into());
+            fields.insert("kind".into(), "SealedSecret".into());
+        }
+    }
+    typed(value)
 }
 
 /// Reads every SealedSecret of a JSON or YAML text; documents without content are left out.
@@ -62,7 +77,14 @@ fn typed(mut value: Value) -> Result<SealedSecret, ManifestError> {
         if value.get(field).is_none_or(Value::is_null)
             && let Some(fields) = value.as_object_mut()
         {
-            fields.insert(field.into(), Value::Object(serde_json::Map::new()));
+            fields.insert(field.into(), Value::Object(Map::new()));
+        }
+    }
+    // A label that is null is empty, too.
+    for field in ["/metadata/labels", "/metadata/annotations"] {
+        let texts = value.pointer_mut(field).and_then(Value::as_object_mut);
+        for text in texts.into_iter().flat_map(Map::values_mut).filter(|text| text.is_null()) {
+            *text = Value::String(String::new());
         }
     }
     serde_json::from_value(value).map_err(|_| ManifestError::Shape)
@@ -122,10 +144,18 @@ mod tests {
         let yaml = "---\napiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\nmetadata: {name: a}\nspec: {encryptedData: {}}\n";
         assert!(read_one(yaml.as_bytes()).is_ok());
         assert_eq!(read_one(format!("{yaml}{yaml}").as_bytes()).err(), Some(ManifestError::Several));
+        let null = json.replace("\"name\":\"a\"", "\"name\":\"a\",\"labels\":{\"x\":null},\"annotations\":null");
+        let labels = read_one(null.as_bytes()).expect("reads").metadata.labels.expect("labels");
+        assert_eq!(labels.get("x").map(String::as_str), Some(""));
         // Of JSON one follows the other without anything between them.
         assert_eq!(read_one(format!("{json}{json}").as_bytes()).err(), Some(ManifestError::Several));
         for stream in [format!("{json}{json}"), format!(" {json}\n{json}\n"), format!("{json}\n---\n{yaml}")] {
             assert_eq!(read_all(stream.as_bytes()).map(|objects| objects.len()).ok(), Some(2), "{stream}");
+        }
+        let unnamed = br#"{"metadata":{"name":"a"},"spec":{"encryptedData":{}}}"#;
+        assert!(read_named(unnamed).is_ok() && read_named(json.as_bytes()).is_ok() && read_one(unnamed).is_err());
+        for other in [&br#"{"kind":"Secret","spec":{}}"#[..], br#"{"data":{"a":"b"}}"#, b"text"] {
+            assert!(matches!(read_named(other), Err(ManifestError::Kind(_))));
         }
         let kind = read_one(br#"{"apiVersion":"v1","kind":"Secret"}"#).err().map(|e| e.to_string());
         assert_eq!(kind.as_deref(), Some("unexpected resource type: v1, Kind=Secret"));
