@@ -43,6 +43,14 @@ pub fn each_line(text: &str) -> String {
     text.lines().map(one_line).collect::<Vec<_>>().join("\n")
 }
 
+/// What the system says about a file, in the words of Go's programs: "no such file or directory", with no number behind it.
+pub fn system(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    first.to_lowercase() + rest
+}
+
 /// Folds line breaks and control characters, so that an error is one line and cannot forge a second one in a log.
 pub fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_control()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")

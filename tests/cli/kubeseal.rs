@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use latchwork::pure::sealed::generate::{NewKey, generate};
 
+use crate::rig::http1::{Answer, Reply, Request, Server};
 use crate::rig::process::{self, Ran, run, run_ok};
 use crate::rig::{scratch, tools};
 
@@ -367,7 +368,7 @@ fn variables_certificates_by_url_and_version() {
         assert!(run_ok(program(&["--version"]), b"").starts_with("kubeseal version: v0.38.4"));
         assert!(run_ok(program(&["--help"]), b"").contains("--merge-into"));
     }
-    let reply = crate::rig::http1::Reply::new(200, std::fs::read_to_string(cert()).unwrap());
+    let reply = Reply::new(200, std::fs::read_to_string(cert()).unwrap());
     let server = crate::rig::fault_http::FaultServer::start(crate::rig::fault_http::Fault::Reply(reply));
     for (_, program) in BOTH {
         run_ok(program(&["--cert", &format!("{}/cert.pem", server.url())]), named.as_bytes());
@@ -444,6 +445,211 @@ fn a_pinned_certificate_seals_offline_and_refuses_every_other_key() {
     std::fs::copy(vector("keys/old.key"), &file).unwrap();
     let private = run(here(ours(&[])), named.as_bytes());
     assert!(private.stderr.contains("a private key"), "{}", private.stderr);
+}
+
+/// What is null is empty, in JSON and in YAML; fields that no metadata have are left out, and a field may be capitalised.
+#[test]
+fn odd_secrets_are_sealed_to_the_same_text() {
+    let with =
+        |metadata: &str| format!("{{metadata: {{name: db, namespace: team, {metadata}}}, stringData: {{x: why}}}}");
+    let json = |metadata: Value| {
+        let mut secret =
+            json!({ "metadata": { "name": "db", "namespace": "team" }, "data": { "x": "eQ==", "none": null } });
+        secret["metadata"].as_object_mut().unwrap().extend(metadata.as_object().cloned().unwrap());
+        secret.to_string()
+    };
+    let inputs = [
+        with("labels: {a: null, b: x}"),
+        with("annotations: {a: ~}, labels: null"),
+        with("finalizers: [null, f]"),
+        with("labels: {l: x}, generateName: g, finalizers: [f], annotations: {z: x}"),
+        with("foo: bar, managedFields: [], clusterName: c"),
+        with("managedFields: [{manager: kubectl}]"),
+        with("generation: 5, resourceVersion: '7', ownerReferences: [], selfLink: /x"),
+        json(json!({ "labels": { "a": null }, "annotations": null, "finalizers": [null] })),
+        "metadata: {name: db, namespace: team}\nData: {x: eQ==}\nType: x.y/z\n".to_owned(),
+    ];
+    for input in &inputs {
+        let [theirs, ours] = BOTH.map(|(_, program)| run_ok(program(&["--cert", &cert()]), input.as_bytes()));
+        assert_eq!(without_values(&theirs), without_values(&ours), "{input}");
+    }
+}
+
+/// A kubeconfig with a context that is whole, and some that are not.
+const CONTEXTS: &str = "current-context: whole
+contexts:
+- {name: whole, context: {cluster: here, user: somebody, namespace: from-file}}
+- {name: dangling, context: {cluster: gone, user: gone}}
+- {name: serverless, context: {cluster: empty, user: somebody}}
+clusters: [{name: here, cluster: {server: SERVER}}, {name: empty, cluster: {}}]
+users: [{name: somebody, user: {token: abc}}]
+";
+
+/// What the kubeconfig and the flags choose, and what is said when there is no such thing: with sealing, which needs a
+/// namespace, and with the cluster.
+#[test]
+fn clusters_users_and_contexts_are_chosen_as_by_the_real_one() {
+    let pem = std::fs::read_to_string(cert()).unwrap();
+    let server = Server::start(move |request: Request| {
+        let service =
+            json!({ "kind": "Service", "apiVersion": "v1", "spec": { "ports": [{ "name": "http", "port": 1 }] } });
+        let reply = match request.path.as_str() {
+            path if path.ends_with("/proxy/v1/cert.pem") => Reply::new(200, pem.clone()),
+            path if path.ends_with("/forbidden") => {
+                let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403,
+                    "reason": "Forbidden", "message": "services \"forbidden\" is forbidden: no" });
+                Reply::new(403, status.to_string()).with_header("content-type", "application/json")
+            }
+            path if path.ends_with("/broken") => Reply::new(502, "bad \"gateway\"\n"),
+            path if path.ends_with("/odd") => Reply::new(418, "tea").with_header("content-type", "application/json"),
+            _ => Reply::new(200, service.to_string()).with_header("content-type", "application/json"),
+        };
+        // Who speaks to a server in clear shows it no token.
+        Answer::Reply(if request.header("authorization").is_some() { Reply::new(500, "a token") } else { reply })
+    });
+    let file = file_with("kubeconfig", &CONTEXTS.replace("SERVER", &server.url())).display().to_string();
+    let bare = server.url().replace("http://", "");
+    let broken = file_with("broken", "clusters: [").display().to_string();
+    let table: &[&[&str]] = &[
+        &[],
+        &["--context", "nope"],
+        &["--cluster", "nope"],
+        &["--user", "nope"],
+        &["--context", "nope", "--cluster", "nope", "--user", "nope"],
+        &["--context", "dangling"],
+        &["--context", "dangling", "--cluster", "here"],
+        &["--context", "serverless"],
+        &["--context", "serverless", "--server", &server.url()],
+        &["--context=", "--cluster=", "--user=", "--server="],
+        &["--cluster", "here", "--user", "somebody"],
+        &["--server", &bare],
+        &["--server", "host/path"],
+        &["--server", &server.url(), "--cluster", "nope"],
+        &["--username", "u", "--password", "p"],
+        &["--client-certificate", "/nope"],
+        &["--client-certificate", "/nope", "--client-key", "/nope"],
+        &["--certificate-authority", "/nope"],
+        &["--certificate-authority", "/nope", "--context", "nope", "--insecure-skip-tls-verify"],
+        &["--proxy-url", "ftp://x"],
+        &["--as", "bob", "--as-uid", "7"],
+        &["--as-uid", "7"],
+        &["--as-group", "g"],
+        &["--request-timeout", "x"],
+        &["--request-timeout", "5"],
+        &["--request-timeout", "1m"],
+        &["--kubeconfig", "/nope"],
+        &["--kubeconfig", "/nope", "-n", "team"],
+        &["--kubeconfig", "/dev/null"],
+        &["--kubeconfig", "/dev/null", "-n", "team"],
+        &["--kubeconfig", "/dev/null", "--server", &server.url()],
+        &["--controller-name", "forbidden"],
+        &["--controller-name", "broken"],
+        &["--controller-name", "odd"],
+    ];
+    let secret = b"{metadata: {name: db}, stringData: {a: why}}";
+    let cert = cert();
+    for more in table {
+        for (first, input) in [
+            (&["--fetch-cert"][..], &b""[..]),
+            (&["--cert", &cert], secret),
+            (&["--cert", &cert, "--raw", "--name", "db"], b"value"),
+        ] {
+            let arguments = [first, more].concat();
+            let [theirs, ours] = BOTH.map(|(_, program)| {
+                let mut command = program(&arguments);
+                command.env("KUBECONFIG", &file);
+                run(command, input)
+            });
+            assert_eq!(theirs.status.code(), ours.status.code(), "{arguments:?}: {} / {}", theirs.stderr, ours.stderr);
+            // Without any configuration ours says in addition what to do.
+            let words = ours.stderr.replace("; must provide the --namespace flag with --raw and --scope strict", "");
+            assert_eq!(theirs.stderr, words, "{arguments:?}");
+            if !ours.stdout.starts_with("Ag") {
+                assert_eq!(without_values(&theirs.stdout), without_values(&ours.stdout), "{arguments:?}");
+            }
+        }
+    }
+    // A line of the file may hold a token.
+    let refused = BOTH.map(|(_, program)| run(program(&["--fetch-cert", "--kubeconfig", &broken]), b""));
+    let start = format!("error: error loading config file \"{broken}\": yaml: ");
+    for ran in refused {
+        assert!(ran.status.code() == Some(1) && ran.stderr.starts_with(&start), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("clusters: ["), "{}", ran.stderr);
+    }
+}
+
+/// What the controller and the API server refuse is told in the words of the real one; and what cannot be read never passes.
+#[test]
+fn refusals_of_the_controller_have_the_same_text() {
+    let service =
+        json!({ "kind": "Service", "apiVersion": "v1", "spec": { "ports": [{ "name": "http", "port": 1 }] } });
+    let server = Server::start(move |request: Request| {
+        if request.method == "GET" {
+            return Answer::Reply(Reply::new(200, service.to_string()).with_header("content-type", "application/json"));
+        }
+        let object: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let (code, kind) = name.split_once('-').unwrap_or(("500", "text"));
+        let code: u16 = code.parse().unwrap_or(500);
+        let text = if kind == "status" {
+            json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "said so", "code": code })
+                .to_string()
+        } else {
+            "some text\n".to_owned()
+        };
+        let kind = if kind == "text" { "text/plain; charset=utf-8" } else { "application/json" };
+        Answer::Reply(Reply::new(code, text).with_header("content-type", kind))
+    });
+    let file = file_with("kubeconfig", &CONTEXTS.replace("SERVER", &server.url())).display().to_string();
+    let ran = |mode: &str, input: &str| {
+        BOTH.map(|(_, program)| {
+            let mut command = program(&[mode]);
+            command.env("KUBECONFIG", &file);
+            let ran = run(command, input.as_bytes());
+            (ran.status.code(), ran.stdout, ran.stderr)
+        })
+    };
+    for mode in ["--validate", "--re-encrypt"] {
+        for code in [400, 403, 404, 405, 406, 409, 415, 418, 422, 500, 502, 504] {
+            for kind in ["text", "status", "other"] {
+                let object = json!({ "apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret",
+                    "metadata": { "name": format!("{code}-{kind}") }, "spec": { "encryptedData": {} } });
+                let [theirs, ours] = ran(mode, &object.to_string());
+                assert_eq!(theirs, ours, "{mode} {code} {kind}");
+                assert_eq!(ours.0, Some(1));
+            }
+        }
+    }
+    let sealed = "apiVersion: bitnami.com/v1alpha1\nkind: SealedSecret\n";
+    let [theirs, ours] = ran("--validate", &format!("{sealed}metadata: 5\n"));
+    assert_eq!((theirs.0, theirs.2.as_str()), (Some(1), "error: unable to decrypt sealed secret\n"));
+    assert!(ours.0 == Some(1) && ours.2.starts_with("error: unable to decrypt sealed secret: "), "{}", ours.2);
+    // The real one says yes to these.
+    for unread in ["garbage", "a: [", "just: text\n", "{\"metadata\":"] {
+        let [theirs, ours] = ran("--validate", unread);
+        assert_eq!((theirs.0, theirs.2.as_str()), (Some(0), ""), "{unread}");
+        assert!(ours.0 == Some(1) && ours.2.starts_with("error: "), "{unread}: {}", ours.2);
+    }
+}
+
+/// An answer of the incumbent's controller names neither version nor kind. What is opened is in clear, and so the file is for
+/// its owner only, whoever could read what was there before.
+#[test]
+fn what_a_controller_answered_opens_into_a_private_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut sealed: Value = serde_json::from_str(&run_ok(theirs(&["--cert", &cert()]), SECRET.as_bytes())).unwrap();
+    for field in ["apiVersion", "kind"] {
+        sealed.as_object_mut().unwrap().shift_remove(field);
+    }
+    for (name, program) in BOTH {
+        let file = file_with("secret.json", "");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let path = file.display().to_string();
+        let arguments = ["--recovery-unseal", "--recovery-private-key", &key(), "-w", &path];
+        run_ok(program(&arguments), sealed.to_string().as_bytes());
+        assert_eq!(data(&std::fs::read_to_string(&file).unwrap())["both"], "d2lucw==", "{name}");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
 }
 
 /// As the flags of Go's programs: the last one counts.

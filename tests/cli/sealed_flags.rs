@@ -41,7 +41,7 @@ const PAIRS: [Pair; 2] = [
         ours: "kubeseal",
         version: "kubeseal version: v0.38.4",
         only_ours: &["pin"],
-        hidden: &["as-uid", "request-timeout", "rotate"],
+        hidden: &["request-timeout", "rotate"],
     },
 ];
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 use http::{Request, Response, header};
 use kube::client::middleware::AuthLayer;
 use kube::client::{Body, ConfigExt as _};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::{Layer as _, ServiceExt as _};
 use zeroize::Zeroizing;
 
-use crate::pure::error::{Explain, Retry, chain, one_line};
+use super::usable::{Chosen, Unusable};
+use crate::pure::error::{Explain, Retry, chain, one_line, system};
 
 /// Longest wait for one call. The API server's own limit for a request is 60 s; a controller that waits that long for
 /// one object starves the rest.
@@ -47,6 +48,7 @@ pub struct Overrides {
     pub username: Option<String>,
     pub password: Option<Zeroizing<String>>,
     pub impersonate: Option<String>,
+    pub impersonate_uid: Option<String>,
     pub impersonate_groups: Vec<String>,
     pub client_certificate: Option<String>,
     pub client_key: Option<String>,
@@ -63,6 +65,10 @@ pub struct Overrides {
 pub enum ApiError {
     #[error("no usable kubeconfig or service account: {0}")]
     Config(String),
+    #[error("{0}")]
+    Chosen(String),
+    #[error("{0}")]
+    Unconfigured(String),
     #[error("the API server does not answer: {0}")]
     Unreachable(String),
     #[error("the API server did not answer within {} s", .0.as_secs())]
@@ -90,7 +96,7 @@ pub enum ApiError {
 impl Explain for ApiError {
     fn reason(&self) -> &'static str {
         match self {
-            Self::Config(_) => "NoCluster",
+            Self::Config(_) | Self::Chosen(_) | Self::Unconfigured(_) => "NoCluster",
             Self::Unreachable(_) => "ApiServerUnreachable",
             Self::Timeout(_) => "ApiServerTimeout",
             Self::NotFound { .. } => "NotFound",
@@ -159,7 +165,7 @@ impl ApiError {
 }
 
 impl Overrides {
-    fn apply_to(&self, auth: &mut kube::config::AuthInfo) {
+    pub(super) fn apply_to(&self, auth: &mut kube::config::AuthInfo) {
         if let Some(token) = &self.token {
             auth.token = Some(token.as_str().to_owned().into());
             auth.token_file = None;
@@ -169,6 +175,7 @@ impl Overrides {
         }
         auth.username = self.username.clone().or(auth.username.take());
         auth.impersonate = self.impersonate.clone().or(auth.impersonate.take());
+        auth.impersonate_uid = self.impersonate_uid.clone().or(auth.impersonate_uid.take());
         if !self.impersonate_groups.is_empty() {
             auth.impersonate_groups = Some(self.impersonate_groups.clone());
         }
@@ -179,6 +186,34 @@ impl Overrides {
         if let Some(path) = &self.client_key {
             auth.client_key = Some(path.clone());
             auth.client_key_data = None;
+        }
+    }
+
+    /// Whether anything is said about the cluster itself.
+    pub(super) fn name_a_cluster(&self) -> bool {
+        let texts = [&self.server, &self.tls_server_name, &self.proxy_url];
+        texts.iter().any(|text| text.is_some())
+            || self.certificate_authority.is_some()
+            || self.insecure
+            || self.disable_compression
+    }
+
+    pub(super) fn apply_to_cluster(&self, cluster: &mut kube::config::Cluster) {
+        // Who trusts anybody, or another authority, does not mean the file's authority; who names another server, not the
+        // name of the file's.
+        if self.insecure || self.certificate_authority.is_some() {
+            cluster.insecure_skip_tls_verify = Some(self.insecure);
+            cluster.certificate_authority =
+                self.certificate_authority.as_ref().map(|path| path.to_string_lossy().into_owned());
+            cluster.certificate_authority_data = None;
+        }
+        if self.server.is_some() || self.tls_server_name.is_some() {
+            cluster.tls_server_name.clone_from(&self.tls_server_name);
+        }
+        cluster.server = self.server.clone().or(cluster.server.take());
+        cluster.proxy_url = self.proxy_url.clone().or(cluster.proxy_url.take());
+        if self.disable_compression {
+            cluster.disable_compression = Some(true);
         }
     }
 }
@@ -197,7 +232,13 @@ fn unquoted(status: &kube::core::Status, what: &str) -> String {
                 );
                 format!("{}: {}", cause.field, one_line(said))
             });
-            format!("{what} is invalid: {}", causes.collect::<Vec<_>>().join(", "))
+            let named = status.details.as_ref().filter(|details| !details.kind.is_empty() && !details.name.is_empty());
+            let what = named.map_or(what.to_owned(), |details| format!("{} {:?}", details.kind, details.name));
+            // As the API server writes one, and several.
+            match causes.collect::<Vec<_>>().as_slice() {
+                [one] => format!("{what} is invalid: {one}"),
+                all => format!("{what} is invalid: [{}]", all.join(", ")),
+            }
         }
         _ => one_line(&status.message),
     }
@@ -205,7 +246,7 @@ fn unquoted(status: &kube::core::Status, what: &str) -> String {
 
 /// The kubeconfig as kubectl finds it: the named file, else those of the list in KUBECONFIG that exist, else
 /// `~/.kube/config`. `None` without any.
-pub fn kubeconfig(named: Option<&Path>) -> Result<Option<Kubeconfig>, ApiError> {
+fn kubeconfig(named: Option<&Path>) -> Result<Option<Kubeconfig>, ApiError> {
     let found = match (named, variable("KUBECONFIG")) {
         (Some(path), _) => return read(path).map(Some),
         (None, Some(list)) => std::env::split_paths(&list).collect(),
@@ -231,10 +272,86 @@ fn merged(paths: Vec<PathBuf>) -> Result<Option<Kubeconfig>, ApiError> {
 }
 
 fn read(path: &Path) -> Result<Kubeconfig, ApiError> {
-    let mut file = Kubeconfig::read_from(path).map_err(|e| ApiError::Config(one_line(&chain(&e))))?;
+    let mut file = Kubeconfig::read_from(path).map_err(|e| {
+        ApiError::Config(match e {
+            // Its text shows the lines around, and they may hold a token.
+            KubeconfigError::Parse(error) => {
+                let line = error.location().map(|place| format!(" line {}:", place.line())).unwrap_or_default();
+                format!("{:?}: yaml:{line} not a kubeconfig", path.display().to_string())
+            }
+            e => one_line(&chain(&e)),
+        })
+    })?;
     // kubectl writes an empty one into files that have none; it must not go before that of the next file.
     file.current_context = file.current_context.filter(|context| !context.is_empty());
     Ok(file)
+}
+
+/// The same, with failures as client-go words them.
+fn named_kubeconfig(named: Option<&Path>) -> Result<Option<Kubeconfig>, ApiError> {
+    if let Some(path) = named
+        && let Err(error) = std::fs::metadata(path)
+    {
+        return Err(ApiError::Chosen(format!("stat {}: {}", path.display(), system(&error))));
+    }
+    kubeconfig(named).map_err(|error| match error {
+        ApiError::Config(text) => ApiError::Chosen(format!("error loading config file {text}")),
+        other => other,
+    })
+}
+
+/// The namespace that was asked for, else that of the kubeconfig's context, else that of the pod. No connection is made.
+///
+/// # Errors
+/// A kubeconfig that cannot be read; and, where no namespace was asked for, one that cannot be used.
+pub fn context_namespace(
+    kubeconfig: Option<&Path>,
+    overrides: &Overrides,
+    asked: Option<&str>,
+) -> Result<String, ApiError> {
+    let file = named_kubeconfig(kubeconfig)?.unwrap_or_default();
+    if let Some(asked) = asked {
+        return Ok(asked.to_owned());
+    }
+    match Chosen::of(&file, overrides).namespace() {
+        Ok((namespace, true)) => Ok(namespace),
+        Ok(_) | Err(Unusable::Empty) if in_a_pod() => Ok(pod_namespace()),
+        Ok((namespace, false)) => Ok(namespace),
+        Err(unusable) => Err(unusable.into()),
+    }
+}
+
+fn pod_namespace() -> String {
+    let named = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
+    let own = || std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
+    named
+        .or_else(|| own().map(|text| text.trim().to_owned()))
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "default".into())
+}
+
+/// Whether this process has a service account to speak for.
+fn in_a_pod() -> bool {
+    let named = |name| variable(name).is_some();
+    named("KUBERNETES_SERVICE_HOST")
+        && named("KUBERNETES_SERVICE_PORT")
+        && Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token").is_file()
+}
+
+impl From<Unusable> for ApiError {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Wrong(text) => Self::Chosen(text),
+            Unusable::Empty => {
+                let text = "invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable";
+                let missing = |list: &OsString| std::env::split_paths(list).all(|path| !path.exists());
+                Self::Unconfigured(match variable("KUBECONFIG").filter(missing) {
+                    Some(list) => format!("{text}; {}: no such file", Path::new(&list).display()),
+                    None => text.into(),
+                })
+            }
+        }
+    }
 }
 
 impl Cluster {
@@ -253,41 +370,17 @@ impl Cluster {
         Self::from_config(config.map_err(|e| ApiError::Config(one_line(&chain(&e))))?)
     }
 
-    /// Connects by `kubeconfig` or the usual places, with values of the command line in the place of the file's.
+    /// Connects by `kubeconfig` or the usual places, with values of the command line in the place of the file's, else as a
+    /// pod. Failures are worded as client-go words them.
     pub async fn connect_with(kubeconfig: Option<&Path>, overrides: &Overrides) -> Result<Self, ApiError> {
-        let failed = |e: &(dyn std::error::Error + 'static)| ApiError::Config(one_line(&chain(e)));
-        let file = match self::kubeconfig(kubeconfig)? {
-            Some(file) => file,
-            // Without a file a server alone is enough; without that, the pod's account is what is left.
-            None if overrides.server.is_some() => Kubeconfig::default(),
-            None => return Self::without_a_file(),
+        let file = named_kubeconfig(kubeconfig)?.unwrap_or_default();
+        let file = match Chosen::of(&file, overrides).usable() {
+            Ok(file) => file,
+            Err(Unusable::Empty) if in_a_pod() => return Self::in_cluster(),
+            Err(unusable) => return Err(unusable.into()),
         };
-        let options = KubeConfigOptions {
-            context: overrides.context.clone(),
-            cluster: overrides.cluster.clone(),
-            user: overrides.user.clone(),
-        };
-        let uri = |text: &String| text.parse::<http::Uri>().map_err(|e| failed(&e));
-        let server = overrides.server.as_ref().map(uri).transpose()?;
-        let mut config = match (&server, file.clusters.is_empty()) {
-            (Some(server), true) => Config::new(server.clone()),
-            _ => Config::from_custom_kubeconfig(file, &options).await.map_err(|e| failed(&e))?,
-        };
-        if let Some(server) = server {
-            config.cluster_url = server;
-        }
-        if let Some(path) = &overrides.certificate_authority {
-            config.root_cert = None;
-            config.root_cert_file = Some(path.clone());
-        }
-        if let Some(proxy) = &overrides.proxy_url {
-            config.proxy_url = Some(uri(proxy)?);
-        }
-        config.accept_invalid_certs |= overrides.insecure;
-        config.disable_compression |= overrides.disable_compression;
-        config.tls_server_name = overrides.tls_server_name.clone().or(config.tls_server_name);
-        overrides.apply_to(&mut config.auth_info);
-        Self::from_config(config)
+        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+        Self::from_config(config.map_err(|e| ApiError::Config(one_line(&chain(&e))))?)
     }
 
     /// As a pod. Where this is none, what was looked for is said.
@@ -378,10 +471,14 @@ impl Cluster {
 mod tests {
     use super::*;
 
-    fn invalid(field: &str, message: &str) -> ApiError {
+    fn invalid(causes: &[(&str, &str)]) -> ApiError {
+        let causes: Vec<_> = causes
+            .iter()
+            .map(|(field, text)| serde_json::json!({"reason": "FieldValueInvalid", "field": field, "message": text}))
+            .collect();
         let status = serde_json::json!({
-            "code": 422, "reason": "Invalid", "message": format!("Secret \"s\" is invalid: {field}: {message}"),
-            "details": {"causes": [{"reason": "FieldValueInvalid", "field": field, "message": message}]},
+            "code": 422, "reason": "Invalid", "message": "Secret \"s\" is invalid: hunter2",
+            "details": {"kind": "Secret", "name": "s", "causes": causes},
         });
         let status: kube::core::Status = serde_json::from_value(status).unwrap();
         ApiError::of(kube::Error::Api(Box::new(status)), "Secret team/s", false)
@@ -408,11 +505,17 @@ mod tests {
 
     #[test]
     fn what_stood_in_a_refused_secret_is_not_repeated() {
-        let error = invalid("metadata.labels", "Invalid value: \"hunter2 \\\": x\": a valid label must be short");
-        assert_eq!(error.to_string(), "Secret team/s is invalid: metadata.labels: a valid label must be short");
-        let error = invalid("data", "Forbidden: field is immutable when `immutable` is set");
+        let label = ("metadata.labels", "Invalid value: \"hunter2 \\\": x\": a valid label must be short");
+        let error = invalid(&[label]);
+        assert_eq!(error.to_string(), "Secret \"s\" is invalid: metadata.labels: a valid label must be short");
+        let frozen = ("data", "Forbidden: field is immutable when `immutable` is set");
+        let error = invalid(&[frozen]);
         assert!(error.to_string().ends_with("data: Forbidden: field is immutable when `immutable` is set"), "{error}");
-        let error = invalid("data", "Invalid value: \"hunter2\"");
+        let error = invalid(&[("data", "Invalid value: \"hunter2\"")]);
         assert!(!error.to_string().contains("hunter2"), "{error}");
+        assert_eq!(
+            invalid(&[label, frozen]).to_string(),
+            "Secret \"s\" is invalid: [metadata.labels: a valid label must be short, data: Forbidden: field is immutable when `immutable` is set]"
+        );
     }
 }

@@ -11,7 +11,8 @@ pub mod secrets;
 pub mod seen;
 pub mod service_proxy;
 pub mod status;
+mod usable;
 pub mod watch;
 pub mod writer;
 
-pub use client::{ApiError, Cluster, Overrides, kubeconfig};
+pub use client::{ApiError, Cluster, Overrides, context_namespace};

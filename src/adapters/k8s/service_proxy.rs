@@ -30,12 +30,20 @@ pub struct Answer {
     pub status: StatusCode,
     /// Body.
     pub body: Vec<u8>,
+    /// Whether it says that it is text, or says nothing.
+    pub text: bool,
 }
 
-/// Name of the Service's first port; empty when it has none.
-pub async fn port_name(cluster: &Cluster, namespace: &str, service: &str) -> Result<String, ApiError> {
-    let api: Api<Service> = Api::namespaced(cluster.client(), namespace);
-    let found = cluster.call(&format!("services {service:?}"), api.get(service)).await?;
+/// The API server's answer for a Service.
+pub async fn service(cluster: &Cluster, namespace: &str, service: &str) -> Result<Answer, ApiError> {
+    let what = format!("services {service:?}");
+    let uri = format!("/api/v1/namespaces/{}/services/{}", segment(namespace), segment(service));
+    send(cluster, what, &uri, Method::GET, vec![], &[("accept", "application/json")]).await
+}
+
+/// Name of the first port of a Service that was found; empty when it has none.
+pub fn port_name(found: &Answer) -> Result<String, serde_json::Error> {
+    let found: Service = serde_json::from_slice(&found.body)?;
     let ports = found.spec.and_then(|spec| spec.ports).unwrap_or_default();
     Ok(ports.into_iter().next().and_then(|port| port.name).unwrap_or_default())
 }
@@ -102,8 +110,10 @@ async fn send(
     headers: &[(&str, &str)],
 ) -> Result<Answer, ApiError> {
     for attempt in 1.. {
-        let mut request =
-            Request::builder().method(method.clone()).uri(uri).header("accept", "application/x-pem-file, */*");
+        let mut request = Request::builder().method(method.clone()).uri(uri);
+        if !headers.iter().any(|(name, _)| *name == "accept") {
+            request = request.header("accept", "application/x-pem-file, */*");
+        }
         for (name, value) in headers {
             let value = HeaderValue::try_from(*value);
             let mut value = value.map_err(|e| ApiError::Decode { what: what.clone(), why: e.to_string() })?;
@@ -132,7 +142,10 @@ async fn send(
             _ if body.len() > ANSWER_BYTES => {
                 return Err(ApiError::Decode { what, why: format!("it is longer than {ANSWER_BYTES} bytes") });
             }
-            _ => return Ok(Answer { status: head.status, body: body.to_vec() }),
+            _ => {
+                let kind = head.headers.get("content-type").map(|kind| kind.as_bytes().starts_with(b"text/"));
+                return Ok(Answer { status: head.status, body: body.to_vec(), text: kind.unwrap_or(true) });
+            }
         }
     }
     Err(ApiError::Busy(LONGEST_WAIT))

@@ -110,8 +110,8 @@ pub(super) struct ClusterArgs {
     /// User to impersonate
     #[arg(long = "as", env = "SEALED_SECRETS_AS", hide_env = true)]
     impersonate: Option<String>,
-    /// UID to impersonate (accepted, not sent)
-    #[arg(long, hide = true, env = "SEALED_SECRETS_AS_UID", hide_env = true)]
+    /// UID to impersonate
+    #[arg(long, env = "SEALED_SECRETS_AS_UID", hide_env = true)]
     as_uid: Option<String>,
     /// Group to impersonate; may be repeated
     #[arg(long, env = "SEALED_SECRETS_AS_GROUP", hide_env = true, value_delimiter = ',')]
@@ -145,33 +145,32 @@ pub(super) struct ClusterArgs {
     password: Option<String>,
     /// Time limit of a request (accepted; ours are bounded anyway)
     #[arg(long, hide = true, env = "SEALED_SECRETS_REQUEST_TIMEOUT", hide_env = true)]
-    request_timeout: Option<String>,
+    pub(super) request_timeout: Option<String>,
 }
 
 impl ClusterArgs {
     pub(super) fn overrides(&self) -> Overrides {
+        // An empty text is none, as the flags of Go's programs have it.
+        let set = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         Overrides {
-            context: self.context.clone(),
-            cluster: self.cluster.clone(),
-            user: self.user.clone(),
-            server: self.server.clone(),
-            token: self.token.clone().map(Into::into),
-            username: self.username.clone(),
-            password: self.password.clone().map(Into::into),
-            impersonate: self.impersonate.clone(),
+            context: set(&self.context),
+            cluster: set(&self.cluster),
+            user: set(&self.user),
+            server: set(&self.server),
+            token: set(&self.token).map(Into::into),
+            username: set(&self.username),
+            password: set(&self.password).map(Into::into),
+            impersonate: set(&self.impersonate),
+            impersonate_uid: set(&self.as_uid),
             impersonate_groups: self.as_group.clone(),
-            client_certificate: self.client_certificate.clone(),
-            client_key: self.client_key.clone(),
-            certificate_authority: self.certificate_authority.clone(),
+            client_certificate: set(&self.client_certificate),
+            client_key: set(&self.client_key),
+            certificate_authority: self.certificate_authority.clone().filter(|path| !path.as_os_str().is_empty()),
             insecure: self.insecure_skip_tls_verify,
-            tls_server_name: self.tls_server_name.clone(),
-            proxy_url: self.proxy_url.clone(),
+            tls_server_name: set(&self.tls_server_name),
+            proxy_url: set(&self.proxy_url),
             disable_compression: self.disable_compression,
         }
-    }
-
-    pub(super) fn context(&self) -> Option<&str> {
-        self.context.as_deref()
     }
 }
 

@@ -7,10 +7,11 @@ use http::{Method, StatusCode};
 use zeroize::Zeroizing;
 
 use super::args::KubesealArgs;
-use crate::adapters::k8s::service_proxy::{Answer, call, port_name};
+use crate::adapters::k8s::service_proxy::{self, Answer, call, port_name};
 use crate::adapters::k8s::{ApiError, Cluster, Overrides};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::one_line;
+use crate::pure::external::refresh::go_duration;
 use crate::pure::sealed::{KEEP_HEADER, TOKEN_HEADER};
 
 /// The controller behind its Service.
@@ -24,6 +25,13 @@ pub(in crate::cli) struct Controller {
 impl Controller {
     pub(super) async fn connect(args: &KubesealArgs) -> anyhow::Result<Self> {
         let overrides = args.cluster.overrides();
+        // Ours are bounded anyway; a value that is none is an error as it is there.
+        let timeout = args.cluster.request_timeout.as_deref().filter(|text| !text.is_empty());
+        if timeout.is_some_and(|text| text.parse::<u32>().is_err() && go_duration(text).is_none()) {
+            bail!(
+                "Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a corresponding time unit (e.g. 1s | 2m | 3h)"
+            );
+        }
         Self::reach(args.kubeconfig.as_deref(), &overrides, &args.controller_namespace, &args.controller_name).await
     }
 
@@ -36,15 +44,16 @@ impl Controller {
     ) -> anyhow::Result<Self> {
         let cluster = Cluster::connect_with(kubeconfig, overrides).await?;
         let (namespace, service) = (namespace.to_owned(), service.to_owned());
-        let port = port_name(&cluster, &namespace, &service).await.map_err(|error| {
-            let error = match error {
-                ApiError::NotFound { what } => format!("{what} not found"),
-                other => other.to_string(),
-            };
+        let failed = |why: String| {
             anyhow::anyhow!(
-                "cannot get sealed secret service: {error}.\nPlease, use the flag --controller-name and --controller-namespace to set up the name and namespace of the sealed secrets controller"
+                "cannot get sealed secret service: {why}.\nPlease, use the flag --controller-name and --controller-namespace to set up the name and namespace of the sealed secrets controller"
             )
-        })?;
+        };
+        let found = service_proxy::service(&cluster, &namespace, &service).await.map_err(|e| failed(e.to_string()))?;
+        if !found.status.is_success() {
+            return Err(failed(described(&found, "get", &service)));
+        }
+        let port = port_name(&found).map_err(|_| failed("the API server's answer cannot be read".into()))?;
         Ok(Self { cluster, namespace, service, port })
     }
 
@@ -72,11 +81,15 @@ impl Controller {
         call(&self.cluster, to, method, path, body, &headers).await
     }
 
+    fn described(&self, answer: &Answer, verb: &str) -> String {
+        described(answer, verb, &format!("http:{}:{}", self.service, self.port))
+    }
+
     /// The certificate as the controller serves it.
     pub(in crate::cli) async fn certificate(&self) -> anyhow::Result<Vec<u8>> {
         match self.call(Method::GET, "/v1/cert.pem", vec![], &[]).await {
             Ok(answer) if answer.status.is_success() => Ok(answer.body),
-            Ok(answer) => bail!("cannot fetch certificate: {}", described(&answer)),
+            Ok(answer) => bail!("cannot fetch certificate: {}", self.described(&answer, "get")),
             Err(error) => bail!("cannot fetch certificate: {error}"),
         }
     }
@@ -89,7 +102,7 @@ impl Controller {
                 Ok(answer) if answer.status == StatusCode::CONFLICT => {
                     bail!("unable to decrypt sealed secret: {}", object.metadata.name.as_deref().unwrap_or_default())
                 }
-                Ok(answer) => bail!("cannot validate sealed secret: {}", described(&answer)),
+                Ok(answer) => bail!("cannot validate sealed secret: {}", self.described(&answer, "post")),
                 Err(error) => bail!("cannot validate sealed secret: {error}"),
             }
         }
@@ -120,7 +133,7 @@ impl Controller {
                     made.push(serde_json::from_value(value)?);
                 }
                 Ok(answer) if answer.status == StatusCode::CONFLICT => bail!("unable to rotate secret"),
-                Ok(answer) => bail!("cannot re-encrypt secret: {}", described(&answer)),
+                Ok(answer) => bail!("cannot re-encrypt secret: {}", self.described(&answer, "post")),
                 Err(error) => bail!("cannot re-encrypt secret: {error}"),
             }
         }
@@ -137,31 +150,48 @@ fn asks_for_token(answer: &Answer) -> bool {
     answer.status == StatusCode::UNAUTHORIZED && String::from_utf8_lossy(&answer.body).contains(TOKEN_HEADER)
 }
 
-/// Status and text of a refusal: the API server's message where it is one of its objects.
-fn described(answer: &Answer) -> String {
+/// A refusal: the API server's message where it is one of its objects, else what client-go says for the status.
+fn described(answer: &Answer, verb: &str, service: &str) -> String {
     let text = String::from_utf8_lossy(&answer.body);
-    let status: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    let message = status.as_ref().and_then(|status| status.get("message")?.as_str()).unwrap_or(&text);
-    let mut message = one_line(&crate::pure::error::clip(message, 500));
+    let status: Option<serde_json::Value> = serde_json::from_str(&text).ok().filter(|_| !answer.text);
+    let failure = status.as_ref().filter(|status| status.get("status").is_some_and(|word| word == "Failure"));
+    if let Some(message) = failure.and_then(|failure| failure.get("message")?.as_str()) {
+        return one_line(&crate::pure::error::clip(message, 2000));
+    }
+    let said = if answer.text { text.trim() } else { "unknown" };
+    let said = one_line(&crate::pure::error::clip(said, 500));
+    let code = answer.status.as_u16();
+    let mut message = match code {
+        400 => "the server rejected our request for an unknown reason".to_owned(),
+        401 => "the server has asked for the client to provide credentials".to_owned(),
+        403 | 415 => said.clone(),
+        404 => "the server could not find the requested resource".to_owned(),
+        405 => "the server does not allow this method on the requested resource".to_owned(),
+        406 if said.is_empty() || said == "unknown" => {
+            "the server was unable to respond with a content type that the client supports".to_owned()
+        }
+        406 => said.clone(),
+        409 => "the server reported a conflict".to_owned(),
+        422 => "the server rejected our request due to an error in our request".to_owned(),
+        429 => "the server has received too many requests and has asked us to try again later".to_owned(),
+        503 => "the server is currently unable to handle the request".to_owned(),
+        504 => {
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+                .to_owned()
+        }
+        500.. => format!("an error on the server ({said:?}) has prevented the request from succeeding"),
+        _ => format!("the server responded with the status code {code} but did not return more information"),
+    };
+    message.push_str(&format!(" ({verb} services {service})"));
+    // Only the controller itself answers these with a text; it says what is missing.
+    if matches!(code, 401 | 503) && answer.text && !said.is_empty() {
+        message.push_str(&format!(": {said}"));
+    }
     if asks_for_token(answer) {
         message.push_str("; kubeseal sends the token of the kubeconfig, or the one in ");
         message.push_str(TOKEN_VARIABLE);
     }
-    if message.is_empty() { answer.status.to_string() } else { format!("{message} ({})", answer.status) }
-}
-
-/// Namespace of the kubeconfig's context (`default` where it names none), or of the pod; empty without either. No
-/// connection is made.
-pub(super) fn context_namespace(kubeconfig: Option<&Path>, context: Option<&str>) -> String {
-    let context = crate::adapters::k8s::kubeconfig(kubeconfig).ok().flatten().and_then(|file| {
-        let current = context.map(str::to_owned).or(file.current_context)?;
-        file.contexts.into_iter().find(|context| context.name == current)?.context
-    });
-    let pod = || std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
-    match context {
-        Some(context) => context.namespace.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".into()),
-        None => pod().map(|text| text.trim().to_owned()).unwrap_or_default(),
-    }
+    message
 }
 
 #[cfg(test)]
@@ -170,12 +200,15 @@ mod tests {
 
     #[test]
     fn only_a_controller_that_names_the_header_gets_a_token() {
-        let answer = |status: StatusCode, text: &str| Answer { status, body: text.into() };
+        let answer = |status: StatusCode, text: &str| Answer { status, body: text.into(), text: true };
         let asking = "send it as Authorization (through the API server's service proxy: as X-Latchwork-Authorization)";
         assert!(asks_for_token(&answer(StatusCode::UNAUTHORIZED, asking)));
         // The API server itself, an ingress, the incumbent.
         assert!(!asks_for_token(&answer(StatusCode::UNAUTHORIZED, r#"{"kind":"Status","message":"Unauthorized"}"#)));
         assert!(!asks_for_token(&answer(StatusCode::FORBIDDEN, asking)));
         assert!(!asks_for_token(&answer(StatusCode::CONFLICT, "")));
+        let refused = described(&answer(StatusCode::UNAUTHORIZED, asking), "post", "http:a:http");
+        let words = "the server has asked for the client to provide credentials (post services http:a:http): send it";
+        assert!(refused.starts_with(words) && refused.ends_with(TOKEN_VARIABLE), "{refused}");
     }
 }

@@ -14,9 +14,11 @@ use jiff::Timestamp;
 
 use super::complain;
 use super::pin::{Pinned, UsePin};
-use crate::adapters::k8s::Overrides;
+use crate::adapters::k8s::{ApiError, Overrides, context_namespace};
 use crate::pure::crd::sealed_secret::SealedSecret;
+use crate::pure::error::system;
 use crate::pure::sealed::keys::{Certificate, KeyError};
+use crate::pure::sealed::manifest::ManifestError;
 use crate::pure::sealed::seal::{SealRequest, check_expiry, merge, printable, read_secrets, seal_secret};
 use crate::pure::sealed::{Scope, item, manifest};
 use crate::pure::secret::Plaintext;
@@ -54,12 +56,12 @@ struct Kubeseal {
 
 impl Kubeseal {
     fn new(mut args: KubesealArgs) -> anyhow::Result<Self> {
-        if !args.from_file.is_empty() && !args.raw {
-            bail!("--from-file requires --raw");
-        }
         if args.rotate {
             complain("Flag --rotate has been deprecated, please use --re-encrypt instead");
             args.re_encrypt = true;
+        }
+        if !args.from_file.is_empty() && !args.raw {
+            bail!("--from-file requires --raw");
         }
         let set = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         args.secret_file = set(&args.secret_file);
@@ -82,7 +84,8 @@ impl Kubeseal {
         }
         if args.recovery_unseal {
             let text = recovery::unseal(&self.input()?, &args.recovery_private_key, self.output)?;
-            return self.write(&text);
+            // Values in clear: for nobody but who asked.
+            return self.write_as(&text, Some(0o600));
         }
         if !args.recovery_private_key.is_empty() && std::io::stderr().is_terminal() {
             complain(
@@ -90,10 +93,23 @@ impl Kubeseal {
             );
         }
         if args.validate {
-            return Controller::connect(args).await?.validate(&self.sealed_secrets()?).await;
+            let controller = Controller::connect(args).await?;
+            // Nothing passes that could not be read. The incumbent passes text over that it cannot read, and says yes.
+            let input = self.input()?;
+            let objects = manifest::read_all(&input).map_err(|error| match error {
+                ManifestError::Kind(_) => anyhow::anyhow!("cannot validate sealed secret: {error}"),
+                error => anyhow::anyhow!("unable to decrypt sealed secret: {error}"),
+            });
+            return controller.validate(&objects?).await;
         }
         if args.re_encrypt {
-            let made = Controller::connect(args).await?.re_encrypt(&self.sealed_secrets()?).await?;
+            let controller = Controller::connect(args).await?;
+            let input = self.input()?;
+            let objects = manifest::read_all(&input).map_err(|error| match error {
+                ManifestError::Kind(_) => anyhow::anyhow!("cannot re-encrypt secret: {error}"),
+                error => error.into(),
+            });
+            let made = controller.re_encrypt(&objects?).await?;
             return self.write(&self.print_all(&made)?);
         }
         if args.fetch_cert {
@@ -130,10 +146,6 @@ impl Kubeseal {
             }
         }
         Ok(text)
-    }
-
-    fn sealed_secrets(&self) -> anyhow::Result<Vec<SealedSecret>> {
-        Ok(manifest::read_all(&self.input()?)?)
     }
 
     async fn certificate_text(&self) -> anyhow::Result<Vec<u8>> {
@@ -176,7 +188,8 @@ impl Kubeseal {
     }
 
     fn request(&self) -> SealRequest {
-        let (default_namespace, namespace_asked) = self.namespace();
+        // Without one, whoever needs it says so.
+        let (default_namespace, namespace_asked) = self.namespace().unwrap_or_default();
         SealRequest {
             scope: self.args.scope,
             name: Some(self.args.name.clone()),
@@ -188,13 +201,11 @@ impl Kubeseal {
     }
 
     /// The namespace of Secrets that name none, and whether it was asked for.
-    fn namespace(&self) -> (String, bool) {
-        match self.args.cluster.namespace.as_ref().filter(|namespace| !namespace.is_empty()) {
-            Some(namespace) => (namespace.clone(), true),
-            None => {
-                (controller::context_namespace(self.args.kubeconfig.as_deref(), self.args.cluster.context()), false)
-            }
-        }
+    fn namespace(&self) -> Result<(String, bool), ApiError> {
+        let cluster = &self.args.cluster;
+        let asked = cluster.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+        let found = context_namespace(self.args.kubeconfig.as_deref(), &cluster.overrides(), asked)?;
+        Ok((found, asked.is_some()))
     }
 
     fn seal(&self, certificate: &Certificate, request: SealRequest) -> anyhow::Result<Vec<SealedSecret>> {
@@ -204,7 +215,7 @@ impl Kubeseal {
     }
 
     fn merge_into(&self, path: &Path, certificate: &Certificate) -> anyhow::Result<()> {
-        let mut original = manifest::read_one(&read(path)?)?;
+        let mut original = manifest::read_named(&read(path)?)?;
         let named = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let mut request = self.request();
         request.name = named(&original.metadata.name);
@@ -234,10 +245,12 @@ impl Kubeseal {
         let (scope, name) = (self.args.scope, self.args.name.as_str());
         let mut namespace = String::new();
         if scope != Scope::ClusterWide {
-            namespace = self.namespace().0;
-            if namespace.is_empty() {
-                bail!("must provide the --namespace flag with --raw and --scope {scope}");
-            }
+            namespace = match self.namespace() {
+                Err(ApiError::Unconfigured(text)) => {
+                    bail!("{text}; must provide the --namespace flag with --raw and --scope {scope}")
+                }
+                found => found?.0,
+            };
             if name.is_empty() && scope == Scope::Strict {
                 bail!("must provide the --name flag with --raw and --scope {scope}");
             }
@@ -267,23 +280,19 @@ impl Kubeseal {
     }
 
     fn write(&self, text: &[u8]) -> anyhow::Result<()> {
+        self.write_as(text, None)
+    }
+
+    fn write_as(&self, text: &[u8], mode: Option<u32>) -> anyhow::Result<()> {
         match &self.file {
-            Some(path) => replace(path, text),
+            Some(path) => replace_as(path, text, mode),
             None => Ok(std::io::stdout().lock().write_all(text)?),
         }
     }
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| not_opened(path, &error))
-}
-
-/// In the incumbent's words: "no such file or directory", with no number behind it.
-fn not_opened(path: &Path, error: &std::io::Error) -> anyhow::Error {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
-    anyhow::anyhow!("open {}: {}{rest}", path.display(), first.to_lowercase())
+    std::fs::read(path).map_err(|error| anyhow::anyhow!("open {}: {}", path.display(), system(&error)))
 }
 
 /// The text of a certificate in a file or behind a URL.
@@ -318,16 +327,22 @@ async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
 
 /// Replaces a file in one step, keeping its mode: readers see the old or the new text, and a failure leaves the old.
 pub(super) fn replace(path: &Path, text: &[u8]) -> anyhow::Result<()> {
+    replace_as(path, text, None)
+}
+
+/// The same with this mode.
+fn replace_as(path: &Path, text: &[u8], mode: Option<u32>) -> anyhow::Result<()> {
     let failed = || format!("cannot write {}", path.display());
     // A link is written through: the file behind it is meant.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".kubeseal.").tempfile_in(dir).with_context(failed)?;
     file.write_all(text).with_context(failed)?;
-    let permissions = match std::fs::metadata(&path) {
-        Ok(old) => old.permissions(),
+    let permissions = match (mode, std::fs::metadata(&path)) {
+        (Some(mode), _) => std::os::unix::fs::PermissionsExt::from_mode(mode),
+        (None, Ok(old)) => old.permissions(),
         // As a program that creates a file has it, less nothing: the content is meant to be committed.
-        Err(_) => std::os::unix::fs::PermissionsExt::from_mode(0o644),
+        (None, Err(_)) => std::os::unix::fs::PermissionsExt::from_mode(0o644),
     };
     file.as_file().set_permissions(permissions).with_context(failed)?;
     file.as_file().sync_all().with_context(failed)?;

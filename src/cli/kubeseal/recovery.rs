@@ -22,7 +22,7 @@ pub(super) fn unseal(text: &[u8], key_files: &[PathBuf], output: Output) -> anyh
         let text = Zeroizing::new(super::read(path)?);
         add_keys(&mut keys, &path.display().to_string(), &text)?;
     }
-    let object = manifest::read_one(text)?;
+    let object = manifest::read_named(text)?;
     // As the incumbent's command line: the deprecated form is the controller's alone.
     let options = UnsealOptions { deprecated_data: false, ..Default::default() };
     let unsealed = match unseal_with(&object, &keys, &Hints::default(), Timestamp::now(), options) {

@@ -24,7 +24,7 @@ use crate::pure::secret::{Plaintext, SecretData};
 pub enum SealError {
     #[error("no secrets found. Ensure the input is valid and UTF-8 encoded")]
     NoSecrets,
-    #[error("the input is not a Secret in JSON or YAML{0}")]
+    #[error("no secrets found. Ensure the input is valid and UTF-8 encoded: it is not a Secret in JSON or YAML{0}")]
     Syntax(String),
     #[error(
         "secret.data is empty in input Secret, assuming this is an error and aborting. To work with empty data, --allow-empty-data can be used"
@@ -50,17 +50,19 @@ pub enum SealError {
 #[derive(Deserialize, ZeroizeOnDrop)]
 struct Text(String);
 
-/// A Secret as a user writes it. Its `kind` is not checked, as the incumbent does not.
+/// A Secret as a user writes it. Its `kind` is not checked, as the incumbent does not; and the incumbent does not mind the
+/// case of a field's name: what passed for `data` is not left out in silence.
 #[derive(Deserialize, Default)]
 pub struct SecretInput {
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "nullable", alias = "Metadata")]
     metadata: TemplateMetadata,
-    #[serde(rename = "type", default, deserialize_with = "nullable")]
+    #[serde(rename = "type", default, deserialize_with = "nullable", alias = "Type")]
     kind: String,
+    #[serde(alias = "Immutable")]
     immutable: Option<bool>,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "nullable", alias = "Data", alias = "DATA")]
     data: BTreeMap<String, Option<Text>>,
-    #[serde(rename = "stringData", default, deserialize_with = "nullable")]
+    #[serde(rename = "stringData", alias = "StringData", alias = "stringdata", default, deserialize_with = "nullable")]
     string_data: BTreeMap<String, Option<Text>>,
 }
 
@@ -177,17 +179,12 @@ pub fn seal_secret(
 
 /// Takes away what belongs to the live object, and what would carry its values in clear.
 fn strip(metadata: &mut TemplateMetadata) {
-    const OF_THE_SERVER: [&str; 8] = [
-        "selfLink",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "ownerReferences",
-    ];
-    metadata.rest.retain(|field, _| !OF_THE_SERVER.contains(&field.as_str()));
+    // What is left of the metadata that a Secret can have; anything else is no field of it.
+    metadata.rest.retain(|field, value| match value {
+        Value::String(text) => field == "generateName" && !text.is_empty(),
+        Value::Array(fields) => field == "managedFields" && !fields.is_empty(),
+        _ => false,
+    });
     metadata.annotations.retain(|name, _| !LAST_APPLIED.contains(&name.as_str()));
 }
 
@@ -208,23 +205,36 @@ pub fn merge(original: &mut SealedSecret, update: SealedSecret) -> Result<(), Se
 /// The object as `kubeseal` prints it: without a status, with the fields in Go's order.
 pub fn printable(object: &SealedSecret) -> Result<Value, serde_json::Error> {
     let mut metadata = serde_json::to_value(&object.metadata)?;
-    // Go's order of the fields that kubeseal writes; everything else follows as it stood.
-    let mut ordered = Map::new();
     if let Some(fields) = metadata.as_object_mut() {
-        for field in ["name", "generateName", "namespace", "labels", "annotations"] {
-            ordered.extend(fields.shift_remove(field).map(|value| (field.to_owned(), value)));
-        }
         for field in ["creationTimestamp", "deletionTimestamp", "generation", "managedFields"] {
             fields.shift_remove(field);
         }
-        ordered.append(fields);
+    }
+    let mut spec = serde_json::to_value(&object.spec)?;
+    for metadata in [Some(&mut metadata), spec.pointer_mut("/template/metadata")].into_iter().flatten() {
+        in_order(metadata);
     }
     let mut object_fields = Map::new();
     object_fields.insert("kind".into(), "SealedSecret".into());
     object_fields.insert("apiVersion".into(), "bitnami.com/v1alpha1".into());
-    object_fields.insert("metadata".into(), ordered.into());
-    object_fields.insert("spec".into(), serde_json::to_value(&object.spec)?);
+    object_fields.insert("metadata".into(), metadata);
+    object_fields.insert("spec".into(), spec);
     Ok(object_fields.into())
+}
+
+/// Go's order of the fields of metadata; what is no such field follows as it stood.
+fn in_order(metadata: &mut Value) {
+    let Some(fields) = metadata.as_object_mut() else { return };
+    let mut ordered = Map::new();
+    for field in ["name", "generateName", "namespace"] {
+        ordered.extend(fields.shift_remove(field).map(|value| (field.to_owned(), value)));
+    }
+    let last = ["labels", "annotations", "ownerReferences", "finalizers", "managedFields"];
+    let last: Map<_, _> =
+        last.into_iter().filter_map(|field| Some((field.to_owned(), fields.shift_remove(field)?))).collect();
+    ordered.append(fields);
+    ordered.extend(last);
+    *fields = ordered;
 }
 
 #[cfg(test)]
@@ -275,16 +285,24 @@ mod tests {
     #[test]
     fn what_belongs_to_the_server_or_holds_values_is_stripped() {
         let text = r#"{"kind":"Secret","metadata":{"name":"s","namespace":"n","uid":"u","resourceVersion":"1",
-            "creationTimestamp":"2026-01-01T00:00:00Z","generation":2,"ownerReferences":[{}],"finalizers":["f"],
+            "creationTimestamp":"2026-01-01T00:00:00Z","generation":2,"generateName":"g","foo":"bar","managedFields":[],"ownerReferences":[{}],"finalizers":["f"],
             "annotations":{"kubectl.kubernetes.io/last-applied-configuration":"{secret}","keep":"x"}},
             "data":{"a":"Yg=="},"stringData":{"a":"wins"},"immutable":true,"type":"t"}"#;
         let object = sealed(text, &request()).expect("seals").remove(0);
         let json = printable(&object).expect("prints").to_string();
-        for gone in ["last-applied", "resourceVersion", "creationTimestamp", "ownerReferences", "\"uid\"", "generation"]
-        {
+        for gone in [
+            "last-applied",
+            "resourceVersion",
+            "creationTimestamp",
+            "ownerReferences",
+            "\"uid\"",
+            "generation",
+            "foo",
+            "managedFields",
+        ] {
             assert!(!json.contains(gone), "{gone} in {json}");
         }
-        assert!(json.starts_with(r#"{"kind":"SealedSecret","apiVersion":"bitnami.com/v1alpha1","metadata":{"name":"s","namespace":"n"},"spec":{"template":{"#), "{json}");
+        assert!(json.starts_with(r#"{"kind":"SealedSecret","apiVersion":"bitnami.com/v1alpha1","metadata":{"name":"s","namespace":"n"},"spec":{"template":{"metadata":{"name":"s","generateName":"g","namespace":"n","#), "{json}");
         let template = object.spec.template.get().expect("read");
         assert_eq!((template.kind.as_str(), template.immutable), ("t", Some(true)));
         assert_eq!(template.metadata.finalizers, ["f"]);
