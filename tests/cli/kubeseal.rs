@@ -331,6 +331,9 @@ fn failures_have_the_same_text_and_status() {
         (&["--cert", &cert, "--raw", "--from-file", "a", "--from-file", "b", "--scope", "cluster-wide"], ""),
         (&["--cert", &cert, "-f", "/nonexistent/file"], ""),
         (&["--cert", "/dev/null"], named),
+        (&["--cert", &cert], "kind: List\nitems: []\n"),
+        (&["--cert", "file:///nonexistent/cert"], named),
+        (&["--cert", "ftp://x/y"], named),
     ];
     for (arguments, input) in table {
         let [theirs, ours] = BOTH.map(|(_, program)| run(program(arguments), input.as_bytes()));
@@ -366,6 +369,10 @@ fn variables_certificates_by_url_and_version() {
         let printed = run_ok(program(&["--cert", &cert(), "--fetch-cert"]), b"");
         assert_eq!(printed, std::fs::read_to_string(cert()).unwrap());
         assert!(run_ok(program(&["--version"]), b"").starts_with("kubeseal version: v0.38.4"));
+        let mut version = program(&["--cert", &cert(), "--from-file="]);
+        assert!(run_ok(program(&["--cert", &cert(), "--from-file="]), named.as_bytes()).contains("encryptedData"));
+        version.env("SEALED_SECRETS_VERSION", "true");
+        assert!(run_ok(version, named.as_bytes()).starts_with("kubeseal version: v0.38.4"));
         assert!(run_ok(program(&["--help"]), b"").contains("--merge-into"));
     }
     let reply = Reply::new(200, std::fs::read_to_string(cert()).unwrap());
@@ -466,6 +473,7 @@ fn odd_secrets_are_sealed_to_the_same_text() {
         with("foo: bar, managedFields: [], clusterName: c"),
         with("managedFields: [{manager: kubectl}]"),
         with("generation: 5, resourceVersion: '7', ownerReferences: [], selfLink: /x"),
+        json(json!({ "annotations": { "a": "<b> & \u{2028}\u{2029}\u{1}\u{7f} \u{e9}", "<c>": "\\u003c" } })),
         json(json!({ "labels": { "a": null }, "annotations": null, "finalizers": [null] })),
         "metadata: {name: db, namespace: team}\nData: {x: eQ==}\nType: x.y/z\n".to_owned(),
     ];

@@ -74,7 +74,7 @@ pub struct KubesealArgs {
     #[arg(long, env = "LATCHWORK_PIN", hide_env = true, value_name = "HOW", default_value = "use")]
     pub(super) pin: UsePin,
     /// Print version information and exit
-    #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    #[arg(long, env = "SEALED_SECRETS_VERSION", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) version: bool,
     /// Print this help message
     #[arg(long, short = 'h', action = ArgAction::Help)]

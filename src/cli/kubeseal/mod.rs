@@ -60,6 +60,10 @@ impl Kubeseal {
             complain("Flag --rotate has been deprecated, please use --re-encrypt instead");
             args.re_encrypt = true;
         }
+        // An empty text is an empty list, as Go's programs read it.
+        if args.from_file.len() == 1 {
+            args.from_file.retain(|file| !file.is_empty());
+        }
         if !args.from_file.is_empty() && !args.raw {
             bail!("--from-file requires --raw");
         }
@@ -301,7 +305,14 @@ pub(super) async fn certificate_at(location: &str) -> anyhow::Result<Vec<u8>> {
     let scheme = location.split_once(':').map(|(scheme, _)| scheme).filter(|scheme| scheme.len() > 1);
     match scheme {
         Some("http" | "https") => fetch(location).await,
-        Some("file") => read(Path::new(location.trim_start_matches("file:").trim_start_matches("//"))),
+        Some("file") => {
+            let path = Path::new(location.trim_start_matches("file:").trim_start_matches("//"));
+            if !path.exists() {
+                bail!("cannot fetch {location:?}: 404 Not Found");
+            }
+            read(path)
+        }
+        Some(scheme) if location.contains("://") => bail!("Get {location:?}: unsupported protocol scheme {scheme:?}"),
         _ => read(Path::new(location)),
     }
 }

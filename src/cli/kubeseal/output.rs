@@ -1,6 +1,7 @@
 //! What kubeseal prints: JSON in Go's field order, or YAML with sorted keys and a document mark.
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::pure::format::{
     Branch, Element, Entry, Format, Indent, Item, Layout, Node, Scalar, Value as Tree, emit_with,
@@ -26,9 +27,8 @@ impl Output {
     pub(super) fn print(self, object: &Value) -> Result<Vec<u8>, String> {
         match self {
             Self::Json => {
-                let mut text = serde_json::to_vec_pretty(object).map_err(|e| e.to_string())?;
-                text.push(b'\n');
-                Ok(text)
+                let text = Zeroizing::new(serde_json::to_string_pretty(object).map_err(|e| e.to_string())?);
+                Ok((escaped(&text) + "\n").into_bytes())
             }
             Self::Yaml => {
                 let Value::Object(fields) = object else { return Err("not an object".into()) };
@@ -38,6 +38,23 @@ impl Output {
             }
         }
     }
+}
+
+/// JSON as Go writes it: what would mean something in HTML stands escaped. It can only stand inside a text.
+fn escaped(json: &str) -> String {
+    let grown = json.matches(['<', '>', '&', '\u{2028}', '\u{2029}']).count() * 5;
+    let mut out = String::with_capacity(json.len() + grown + 1);
+    for character in json.chars() {
+        match character {
+            '<' => out.push_str("\\u003c"),
+            '>' => out.push_str("\\u003e"),
+            '&' => out.push_str("\\u0026"),
+            '\u{2028}' => out.push_str("\\u2028"),
+            '\u{2029}' => out.push_str("\\u2029"),
+            other => out.push(other),
+        }
+    }
+    out
 }
 
 fn branch(fields: &Map<String, Value>) -> Branch {

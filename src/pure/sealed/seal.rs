@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use zeroize::ZeroizeOnDrop;
@@ -60,6 +61,11 @@ pub struct SecretInput {
     kind: String,
     #[serde(alias = "Immutable")]
     immutable: Option<bool>,
+    /// Whether it says what it is: nothing else is looked at, but such a document is not an empty one.
+    #[serde(rename = "kind")]
+    named: Option<IgnoredAny>,
+    #[serde(rename = "apiVersion")]
+    versioned: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "nullable", alias = "Data", alias = "DATA")]
     data: BTreeMap<String, Option<Text>>,
     #[serde(rename = "stringData", alias = "StringData", alias = "stringdata", default, deserialize_with = "nullable")]
@@ -103,7 +109,12 @@ pub fn read_secrets(text: &[u8]) -> Result<Vec<SecretInput>, SealError> {
 
 impl SecretInput {
     fn is_nothing(&self) -> bool {
-        self.metadata.is_empty() && self.kind.is_empty() && self.data.is_empty() && self.string_data.is_empty()
+        let unnamed = self.named.is_none() && self.versioned.is_none();
+        unnamed
+            && self.metadata.is_empty()
+            && self.kind.is_empty()
+            && self.data.is_empty()
+            && self.string_data.is_empty()
     }
 
     fn take_data(&mut self) -> Result<SecretData, SealError> {
