@@ -162,6 +162,57 @@ async fn nothing_in_clear_reaches_a_bucket_and_one_bad_file_does_not_stop_the_ot
     assert!(moto.object("publish-careful/good").await.is_some());
 }
 
+#[tokio::test]
+async fn names_are_those_below_the_folder_however_it_is_named() {
+    let moto = rig::moto();
+    for (label, program) in BOTH {
+        let folder = folder("  []\n", &["dir/b.yaml", "dir/sub/c.yaml"], PLAIN);
+        fs::remove_file(folder.join(".sops.yaml")).unwrap();
+        let dotted = format!("../{}/./dir/../dir", folder.file_name().unwrap().display());
+        let whole = text(&folder.join("dir"));
+        for (index, (named, below)) in
+            [("./dir", ""), ("dir/sub/..", ""), (&*dotted, ""), (&*whole, ""), (".", "dir/"), ("dir/..", "dir/")]
+                .into_iter()
+                .enumerate()
+        {
+            let bucket = format!("publish-names-{label}-{index}");
+            moto.create_bucket(&bucket).await;
+            // The rules see paths without dots, too.
+            let rules =
+                format!("destination_rules:\n  - {{path_regex: '^(\\.\\./[^/]+/|/.*/)?dir/', s3_bucket: {bucket}}}\n");
+            let rules = text(&scratch::file("rules.yaml", rules));
+            let arguments = ["--config", &rules, "publish", "--yes", "--recursive", "--omit-extensions", named];
+            let mut command = program(&arguments);
+            command.current_dir(&folder).env("AWS_ENDPOINT_URL", &moto.url).env("AWS_REGION", "us-east-1");
+            command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY_ID).env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY);
+            run_ok(command, b"");
+            for name in ["b", "sub/c"] {
+                assert!(moto.object(&format!("{bucket}/{below}{name}")).await.is_some(), "{label} {named}: {name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn changes_of_keys_are_told_without_the_threshold_and_flags_may_be_words_of_yaml_1_1() {
+    let moto = rig::moto();
+    let known = recipients();
+    let mut said = vec![];
+    for (label, program) in BOTH {
+        let bucket = format!("publish-words-{label}");
+        moto.create_bucket(&bucket).await;
+        let groups = format!("{{key_groups: [{{age: [{}]}}, {{age: [{}]}}]}}", known[0], known[1]);
+        let rules = format!("  - {{s3_bucket: {bucket}, omit_extensions: yes, recreation_rule: {groups}}}\n");
+        let folder = folder(&rules, &["a.yaml"], PLAIN.split_once("since").unwrap().0);
+        let done = to_moto(program, moto, &folder, &["--yes", "a.yaml"], "");
+        assert_eq!(done.status.code(), Some(0), "{label}: {}", done.stderr);
+        assert!(moto.object(&format!("{bucket}/a")).await.is_some(), "{label}");
+        said.push(done.stdout);
+    }
+    assert!(said[0].contains("Group 2\n+++ "), "{}", said[0]);
+    assert_eq!(said[0], said[1]);
+}
+
 #[test]
 fn a_bucket_of_google_gets_what_the_real_sops_brings_there() {
     let cloud = rig::cloud();
@@ -230,6 +281,13 @@ async fn vault_gets_the_values_that_the_real_sops_brings_there() {
 
         assert_eq!(publish(&["--yes", "v1.yaml"], ROOT_TOKEN, b"").status.code(), Some(0), "{label}");
         assert_eq!(bao.call("GET", &format!("{mount}/team/v1.yaml"), None).await["data"], expected, "{label}");
+        fs::write(folder.join("top.ini"), "[s]\na = 1\n").unwrap();
+        let mut encrypt = theirs(&["encrypt", "--in-place", "top.ini"]);
+        encrypt.current_dir(&folder);
+        run_ok(encrypt, b"");
+        assert_eq!(publish(&["--yes", "top.ini"], ROOT_TOKEN, b"").status.code(), Some(0), "{label}");
+        let stored = bao.call("GET", &format!("secret/data/{mount}/x/top"), None).await;
+        assert_eq!(stored["data"]["data"], json!({ "DEFAULT": {}, "s": { "a": "1" } }), "{label}");
         assert_eq!(publish(&["--yes", "key.bin"], ROOT_TOKEN, b"").status.code(), Some(0), "{label}");
         let stored = bao.call("GET", &format!("secret/data/{mount}/x/key"), None).await;
         assert_eq!(stored["data"]["data"], json!({ "data": PLAIN }), "{label}");

@@ -233,6 +233,51 @@ fn rules_that_cannot_be_read_stop_what_they_stop_there() {
 }
 
 #[test]
+fn groups_end_and_keep_their_threshold_as_there() {
+    let known = recipients();
+    let age = known[1].as_str();
+    agree(&[
+        (&["groups", "bogus"], ""),
+        (&["groups", "add"], ""),
+        (&["groups", "add", "f.yaml", "--age", age], ""),
+        (&["groups", "delete"], ""),
+        (&["groups", "delete", "0"], ""),
+        (&["groups", "delete", "-f", "none.yaml", "0"], ""),
+        (&["groups", "delete", "-f", "f.yaml", "0", "1"], ""),
+        (&["groups", "delete", "-f", "f.yaml", "x"], ""),
+        (&["groups", "add", "-f", "p.yaml", "--age", age], ""),
+        (&["groups", "add", "-f", "f.yaml", "--age", age, "--enable-local-keyservice=false"], ""),
+        (&["groups", "delete", "-f", "f.yaml", "0", "--enable-local-keyservice=false"], ""),
+    ]);
+    let alone = run(ours(&["groups"]), b"");
+    assert!(alone.status.success() && alone.stdout.contains("delete") && alone.stderr.is_empty(), "{}", alone.stdout);
+    assert!(run(theirs(&["groups"]), b"").status.success());
+
+    // A threshold of 0 is none: that of the file or of its rule stays.
+    let group = |key: &String| format!("      - age: [{key}]\n");
+    let groups: String = known.iter().take(3).map(group).collect();
+    let rules = format!("creation_rules:\n  - shamir_threshold: 2\n    key_groups:\n{groups}");
+    let threshold = |text: &str| text.lines().find(|line| line.contains("shamir_threshold")).map(str::to_owned);
+    let zero = "--shamir-secret-sharing-threshold=0";
+    for (label, program) in super::sops::BOTH {
+        let folder = scratch::dir("threshold");
+        fs::write(folder.join(".sops.yaml"), &rules).expect("writes");
+        fs::write(folder.join("p.yaml"), PLAIN).expect("writes");
+        let ok = |arguments: &[&str]| {
+            let mut command = program(arguments);
+            command.current_dir(&folder);
+            run_ok(command, b"")
+        };
+        let two = Some("    shamir_threshold: 2".to_owned());
+        let sealed = ok(&["encrypt", zero, "p.yaml"]);
+        assert_eq!(threshold(&sealed), two, "{label}");
+        fs::write(folder.join("f.yaml"), sealed).expect("writes");
+        assert_eq!(threshold(&ok(&["groups", "add", "-f", "f.yaml", "--age", age, zero])), two, "{label}");
+        assert_eq!(threshold(&ok(&["groups", "delete", "-f", "f.yaml", "0", zero])), two, "{label}");
+    }
+}
+
+#[test]
 fn values_and_paths_are_taken_as_there() {
     agree(&[
         (&["set", "f.yaml", "[\"b\"][\"z\"][\"x\"]", "\"v\""], ""),

@@ -433,11 +433,11 @@ pub struct GroupsArgs {
 pub struct GroupsFile {
     /// The file
     #[arg(short, long, value_name = "FILE")]
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
     /// Write the result over the file
     #[arg(short, long)]
     pub in_place: bool,
-    /// Key groups that are needed to open the file
+    /// Key groups that are needed to open the file; 0 for as many as before
     #[arg(long, value_name = "N")]
     pub shamir_secret_sharing_threshold: Option<usize>,
 }
@@ -525,7 +525,7 @@ pub struct KeyserviceArgs {
     /// tcp or unix
     #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "tcp")]
     pub network: Network,
-    /// HOST:PORT, or the path of a socket
+    /// HOST:PORT, :PORT for all addresses of the machine, or the path of a socket
     #[arg(long, visible_alias = "addr", value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     pub address: String,
     /// Ask before each use of a key
@@ -535,6 +535,7 @@ pub struct KeyserviceArgs {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Network {
+    #[value(aliases = ["tcp4", "tcp6"])]
     Tcp,
     Unix,
 }

@@ -287,7 +287,8 @@ fn update_file(update: &Update, run: &Run<'_>, replacements: &Replacements) -> R
 /// What changes of the threshold and the keys of a file, in SOPS' layout; `None` when nothing does.
 pub fn shown(document: &Document, change: &KeyChange) -> Option<String> {
     let threshold = || shown_threshold(document.metadata().shamir_threshold, change.threshold);
-    change.differs.then(|| threshold() + &shown_groups(&groups_of(document), &change.groups))
+    let groups = || list_groups(&groups_of(document), &change.groups);
+    change.differs.then(|| threshold() + &groups())
 }
 
 /// The threshold before and after; nothing where there is none.
@@ -302,8 +303,14 @@ fn shown_threshold(old: usize, new: usize) -> String {
         .collect()
 }
 
+/// What changes of the keys alone; `None` when nothing does.
+pub fn shown_groups(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> Option<String> {
+    Some(list_groups(old, new))
+        .filter(|text| text.lines().any(|line| line.starts_with("+++") || line.starts_with("---")))
+}
+
 /// Added and removed keys per group.
-fn shown_groups(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> String {
+fn list_groups(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> String {
     let mut out = String::new();
     let empty: Vec<KeyRef> = Vec::new();
     for index in 0..old.len().max(new.len()) {

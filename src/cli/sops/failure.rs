@@ -11,6 +11,7 @@ pub mod code {
     pub const GENERIC: u8 = 1;
     pub const COULD_NOT_READ_INPUT: u8 = 2;
     pub const COULD_NOT_WRITE_OUTPUT: u8 = 3;
+    pub const NO_SUCH_VERB: u8 = 3;
     pub const ERROR_DUMPING_TREE: u8 = 4;
     pub const INVALID_SET_FORMAT: u8 = 7;
     pub const CONFLICTING_FLAGS: u8 = 8;

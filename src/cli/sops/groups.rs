@@ -55,13 +55,16 @@ fn change(
     run: &Run<'_>,
     edit: impl FnOnce(&mut Vec<Vec<KeyRef>>) -> Result<(), Failure>,
 ) -> Outcome {
+    let no_file = || Failure::new(code::COULD_NOT_READ_INPUT, "no file is named; name it with --file");
+    let file = target.file.as_ref().ok_or_else(no_file)?;
     files::layout(run.global)?;
-    let input = files::read(&target.file, &Types::default())?;
+    let input = files::read(file, &Types::default())?;
     let document = keys::parse(&input, files::format(None, &input.name))?;
     let mut groups = groups_of(&document);
     edit(&mut groups)?;
     run.complete(&mut groups)?;
-    let threshold = target.shamir_secret_sharing_threshold.unwrap_or(document.metadata().shamir_threshold);
+    let given = target.shamir_secret_sharing_threshold.filter(|given| *given > 0);
+    let threshold = given.unwrap_or(document.metadata().shamir_threshold);
     if groups.len() < threshold {
         let what = format!(
             "removing this key group will make the Shamir threshold impossible to satisfy: Shamir threshold is {threshold}, but we only have {} key groups",
@@ -69,7 +72,13 @@ fn change(
         );
         return Err(Failure::new(code::GENERIC, what));
     }
-    let opened = run.open(&document, &input.name, false)?;
+    let opened = run.open(&document, &input.name, false).map_err(|failure| match failure.code {
+        // The real tool has no exit code for it here.
+        code::COULD_NOT_RETRIEVE_KEY => {
+            Failure::new(code::GENERIC, format!("Error getting data key: {}", failure.text))
+        }
+        _ => failure,
+    })?;
     let mut random = files::random()?;
     let key = opened.data_key();
     let sealed = sops::rewrap(&document, key, &groups, threshold, &files::now(), &mut random, &mut run.wrap())

@@ -123,7 +123,7 @@ pub fn plan(global: &Global, args: &KeyArgs, selector: &SelectorArgs, name: &str
         let what = "config file not found, or has no creation rules, and no keys provided through command line options";
         return Err(Failure::new(code::GENERIC, what));
     }
-    if let Some(threshold) = args.shamir_secret_sharing_threshold {
+    if let Some(threshold) = args.shamir_secret_sharing_threshold.filter(|given| *given > 0) {
         plan.shamir_threshold = threshold;
     }
     plan.selector = choose_selector(selector, plan.selector)?;

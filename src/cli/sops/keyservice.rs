@@ -65,7 +65,15 @@ async fn listen(args: &KeyserviceArgs) -> Result<Listener, String> {
     let cannot = |error: std::io::Error| format!("cannot listen on {}: {error}", args.address);
     match args.network {
         Network::Tcp => {
-            let listener = TcpListener::bind(&args.address).await.map_err(cannot)?;
+            let listener = match args.address.strip_prefix(':') {
+                // As Go reads it: every address of the machine, with both versions of IP where there are both.
+                Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
+                    Ok(listener) => Ok(listener),
+                    Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
+                },
+                None => TcpListener::bind(&args.address).await,
+            };
+            let listener = listener.map_err(cannot)?;
             if listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()) {
                 crate::cli::complain("warning: everybody who reaches this address may use your keys");
             }

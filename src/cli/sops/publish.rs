@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{BufRead as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use super::Outcome;
 use super::args::{PublishArgs, Types};
-use super::change::shown;
+use super::change::{groups_of, shown_groups};
 use super::crypt::copy;
 use super::failure::{Failure, code};
 use super::keys::Run;
@@ -39,15 +39,12 @@ pub fn publish(args: &PublishArgs, run: &Run<'_>) -> Outcome {
     }
     let mut found = vec![];
     match meta.is_dir() {
-        true => walk(given, &rules_path, &mut found)?,
-        false => found.push(given.to_owned()),
+        true => walk(&clean(given), Path::new(""), &absolute(&rules_path), &mut found)?,
+        false => found.push(Found { path: given.to_owned(), name: given.file_name().unwrap_or_default().into() }),
     }
     let mut publisher = Publisher { args, run, rules, places: Places::default() };
     let mut status = ExitCode::SUCCESS;
-    for path in &found {
-        // Below the folder that was named; a file that was named itself has its own name.
-        let name = path.strip_prefix(given).ok().filter(|_| meta.is_dir());
-        let name = name.map_or_else(|| PathBuf::from(path.file_name().unwrap_or_default()), Path::to_owned);
+    for Found { path, name } in &found {
         match publisher.file(path, &name.to_string_lossy()) {
             Ok(()) => {}
             Err(failure) if !meta.is_dir() => return Err(failure),
@@ -65,24 +62,52 @@ pub fn publish(args: &PublishArgs, run: &Run<'_>) -> Outcome {
     Ok(status)
 }
 
-/// All files below a folder in the order of their names, but for Git's own folder and the rules.
-fn walk(folder: &Path, rules: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+/// A file to publish.
+struct Found {
+    /// As the rules see it.
+    path: PathBuf,
+    /// Below the folder that was named; a file that was named itself has its own name.
+    name: PathBuf,
+}
+
+/// All files of a folder, which lies at `below` in the one that was named, in the order of their names, but for Git's own
+/// folder and the rules.
+fn walk(folder: &Path, below: &Path, rules: &Path, found: &mut Vec<Found>) -> Result<(), Failure> {
     let fail = |error: std::io::Error| generic(format!("{}: {error}", folder.display()));
-    let mut entries = fs::read_dir(folder).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let mut entries = fs::read_dir(here).map_err(fail)?.collect::<Result<Vec<_>, _>>().map_err(fail)?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
-        // Paths are without a leading "./", as the real tool shows them to the rules.
-        let path = folder.components().collect::<PathBuf>().join(entry.file_name());
-        let path = path.strip_prefix(".").map_or(path.clone(), Path::to_owned);
+        let (path, name) = (folder.join(entry.file_name()), below.join(entry.file_name()));
         if entry.file_type().map_err(fail)?.is_dir() {
             if entry.file_name() != ".git" {
-                walk(&path, rules, found)?;
+                walk(&path, &name, rules, found)?;
             }
-        } else if entry.file_name() != ".sops.yaml" && path != rules {
-            found.push(path);
+        } else if entry.file_name() != ".sops.yaml" && absolute(&path) != rules {
+            found.push(Found { path, name });
         }
     }
     Ok(())
+}
+
+/// A path without `.` and `..`, as the real tool shows the files of a folder to the rules: nothing for the working directory.
+fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match (part, out.components().next_back()) {
+            (Component::CurDir, _) | (Component::ParentDir, Some(Component::RootDir)) => {}
+            (Component::ParentDir, Some(Component::Normal(_))) => {
+                out.pop();
+            }
+            _ => out.push(part),
+        }
+    }
+    out
+}
+
+/// A path as it is told to the user.
+fn absolute(path: &Path) -> PathBuf {
+    clean(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
 struct Publisher<'r> {
@@ -115,7 +140,7 @@ impl Publisher<'_> {
             }
         };
         let place = self.places.shown(&destination, &target)?;
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let absolute = absolute(path);
         if !self.args.yes && !confirmed(&format!("uploading {} to {place} ? (y/n): ", absolute.display()))? {
             let what = format!("Publication of {} canceled", absolute.display());
             if self.args.recursive {
@@ -136,7 +161,8 @@ impl Publisher<'_> {
         let fail = |error: SopsError| Failure::of(name, &error);
         let opened = self.run.open(document, name, false)?;
         self.run.complete(&mut plan.groups)?;
-        if let Some(diff) = shown(document, &key_change(document.metadata(), &plan)) {
+        let (old, new) = (groups_of(document), &key_change(document.metadata(), &plan).groups);
+        if let Some(diff) = shown_groups(&old, new) {
             let text = format!("The following changes will be made to the file's key groups:\n{diff}");
             files::to_stdout(&Plaintext::from(text))?;
         }
@@ -182,6 +208,10 @@ fn list(entries: &[String]) -> String {
 
 /// The values of all documents as one JSON map, as Vault takes them.
 fn values(opened: &Opened<'_>, name: &str) -> Result<Plaintext, Failure> {
+    if opened.document().format() == Format::Ini {
+        // With the section of the keys before any other, as INI is shown everywhere.
+        return opened.emit(Format::Json).map_err(|error| Failure::of(name, &error));
+    }
     let mut names = HashSet::new();
     let mut items = vec![];
     for item in opened.branches().iter().flat_map(|branch| &branch.items) {

@@ -150,8 +150,21 @@ impl Line {
 
     /// Whether the verb gets as many arguments as it takes. One too many for a verb of one file is passed over, as there.
     fn check(&mut self) -> Result<(), Failure> {
-        if self.is_question || self.level().has_subcommands() && !self.verbs.is_empty() {
+        if self.is_question {
             return Ok(());
+        }
+        if self.level().has_subcommands() && !self.verbs.is_empty() {
+            let Some(verb) = self.arguments.first() else {
+                // A verb of verbs alone shows its help, and that is no error.
+                self.flags.push(Flag { word: "--help".into(), own: None });
+                return Ok(());
+            };
+            return Err(Failure::new(code::NO_SUCH_VERB, format!("No help topic for '{}'", verb.display())));
+        }
+        if self.verbs.first().is_some_and(|verb| verb == "keyservice") && !self.arguments.is_empty() {
+            // Passed over there as well; it goes on serving.
+            crate::cli::complain("warning: keyservice takes no arguments; they count for nothing");
+            self.arguments.clear();
         }
         let places: Vec<&Arg> = self.level().get_positionals().collect();
         let given = self.arguments.len();
@@ -166,7 +179,7 @@ impl Line {
             return Ok(());
         }
         let status = match self.verbs.first().map(String::as_str) {
-            Some("exec-env" | "exec-file" | "groups" | "completion" | "keyservice") => code::GENERIC,
+            Some("exec-env" | "exec-file" | "groups" | "completion") => code::GENERIC,
             _ => code::NO_FILE,
         };
         let names: Vec<String> = places.iter().map(|place| place.get_id().as_str().to_uppercase()).collect();
@@ -174,7 +187,10 @@ impl Line {
             status,
             match (given, self.verbs.as_slice()) {
                 (0, _) if status == code::NO_FILE => "Error: no file specified".to_owned(),
-                (_, verbs) => format!("Error: {} takes {}; {given} given", verbs.join(" "), names.join(" ")),
+                (_, verbs) => {
+                    let names = if names.is_empty() { "no arguments".to_owned() } else { names.join(" ") };
+                    format!("Error: {} takes {names}; {given} given", verbs.join(" "))
+                }
             },
         ))
     }

@@ -323,12 +323,15 @@ impl<'m> Fields<'m> {
         if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| what()) }
     }
 
+    /// A truth value: as Go reads it, and with the words of YAML 1.1, which the YAML library of the real tool still takes.
     pub(super) fn flag(&self, name: &str) -> Result<bool, SopsError> {
         match self.get(name) {
             Some(Json::Bool(flag)) => Ok(*flag),
             _ => match self.text(name)?.as_str() {
                 "" | "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
                 "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+                "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => Ok(false),
+                "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => Ok(true),
                 _ => Err(bad(format!("\"{name}\" is neither true nor false"))),
             },
         }

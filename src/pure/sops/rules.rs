@@ -332,6 +332,25 @@ mod tests {
     }
 
     #[test]
+    fn truth_has_the_words_of_yaml_1_1_too() {
+        let only = |word: &str| {
+            let text = format!("creation_rules:\n  - {{age: a, mac_only_encrypted: {word}}}\n");
+            let config = Config::parse(&text).expect("parses");
+            config.plan_for("x").map(|plan| plan.expect("has rules").mac_only_encrypted).map_err(|_| ())
+        };
+        for (word, wanted) in [
+            ("yes", Ok(true)),
+            ("On", Ok(true)),
+            ("'Y'", Ok(true)),
+            ("NO", Ok(false)),
+            ("off", Ok(false)),
+            ("si", Err(())),
+        ] {
+            assert_eq!(only(word), wanted, "{word}");
+        }
+    }
+
+    #[test]
     fn the_layout_is_read_beside_broken_rules() {
         let broken = "creation_rules:\n  - path_regex: (\nstores: {yaml: {indent: 2}}\n";
         assert!(Config::parse(broken).is_err());
