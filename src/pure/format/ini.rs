@@ -92,17 +92,30 @@ impl<'s> Reader<'s> {
 
     /// Name, its span's end, and the offset after the delimiter.
     fn key(&self, text: &str, start: usize) -> Result<((String, usize), usize), FormatError> {
-        for quote in ["\"\"\"", "`", "\""] {
-            let Some(inner) = text.strip_prefix(quote) else { continue };
-            let Some(close) = inner.find(quote) else { return Err(self.error(start, "a quoted key is not closed")) };
-            let end = quote.len() * 2 + close;
-            let Some(delimiter) = text.get(end..).and_then(|rest| rest.find(['=', ':'])) else { break };
-            let name = inner.get(..close).unwrap_or_default().trim().to_owned();
-            return Ok(((name, start + end), start + end + delimiter + 1));
+        let (name, end) = match ["\"\"\"", "`", "\""].into_iter().find(|quote| opens(text, quote)) {
+            Some(quote) => {
+                let inner = text.get(quote.len()..).unwrap_or_default();
+                let Some(close) = inner.find(quote) else {
+                    return Err(self.error(start, "a quoted key is not closed"));
+                };
+                (inner.get(..close).unwrap_or_default().trim(), quote.len() * 2 + close)
+            }
+            None => {
+                let name = text.split(['=', ':']).next().unwrap_or_default().trim_end();
+                (name, name.len())
+            }
+        };
+        let Some(delimiter) = text.get(end..).and_then(|rest| rest.find(['=', ':'])) else {
+            return Err(self.error(start, "no \"=\" in the line"));
+        };
+        if name.is_empty() {
+            return Err(self.error(start, "a key has no name"));
         }
-        let Some(at) = text.find(['=', ':']) else { return Err(self.error(start, "no \"=\" in the line")) };
-        let name = text.get(..at).unwrap_or_default().trim_end();
-        Ok(((name.to_owned(), start + name.len()), start + at + 1))
+        if name == "-" {
+            // ini.v1 reads `#1`, the next one `#2`, and what it writes then is a comment.
+            return Err(self.error(start, "the key \"-\" stands for a number"));
+        }
+        Ok(((name.to_owned(), start + end), start + end + delimiter + 1))
     }
 
     fn value(
@@ -162,6 +175,11 @@ impl<'s> Reader<'s> {
     fn error(&self, at: usize, what: &str) -> FormatError {
         FormatError::Syntax { format: Format::Ini, line: line_of(self.source.as_bytes(), at), what: what.to_owned() }
     }
+}
+
+/// Whether the name of a key begins with this quote. Three of them need something between, as in ini.v1.
+fn opens(text: &str, quote: &str) -> bool {
+    text.starts_with(quote) && (quote.len() == 1 || text.len() > quote.len() * 2)
 }
 
 /// Whether a further line of a comment has its comment character already: SOPS leaves it there.
@@ -237,7 +255,10 @@ mod tests {
         assert_eq!(shape("[ s ]\na=1\n"), [" s .a=1"]);
         assert!(read("[a\n").is_err());
         assert!(read("[]\n").is_err());
-        assert!(read("novalue\n").is_err());
+        for text in ["novalue\n", "=\n", " : x\n", "\"\" = x\n", "a = 1\n\":\"\n", "`=`\n", "\"a = 1\n", "- = 1\n"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert_eq!(shape("\"=\" : 1\n\"\"\"b\"\"\" = 2\n"), ["DEFAULT.==1", "DEFAULT.b=2"]);
         assert_eq!(read("a=1\na=2\n").expect("reads").duplicate, Some(("a".into(), 2)));
     }
 

@@ -335,8 +335,8 @@ mod tests {
     fn truth_has_the_words_of_yaml_1_1_too() {
         let only = |word: &str| {
             let text = format!("creation_rules:\n  - {{age: a, mac_only_encrypted: {word}}}\n");
-            let config = Config::parse(&text).expect("parses");
-            config.plan_for("x").map(|plan| plan.expect("has rules").mac_only_encrypted).map_err(|_| ())
+            let plan = Config::parse(&text).map_err(|_| ())?.plan_for("x").expect("matches");
+            Ok(plan.expect("has rules").mac_only_encrypted)
         };
         for (word, wanted) in [
             ("yes", Ok(true)),
