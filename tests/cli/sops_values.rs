@@ -4,9 +4,9 @@ use std::process::Command;
 
 use latchwork::pure::format::Format;
 
-use super::sops::{ours, recipients, text, theirs, values, vectors};
+use super::sops::{BOTH as PROGRAMS, ours, recipients, text, theirs, values, vectors};
 use super::sops_matrix::side_by_side;
-use crate::rig::process::run;
+use crate::rig::process::{run, run_ok};
 use crate::rig::scratch;
 
 /// Values of YAML, one a line: each becomes an entry of one file.
@@ -438,4 +438,58 @@ fn extracted_values_and_their_exit_codes_are_alike() {
             }
         }
     });
+}
+
+#[test]
+fn a_comment_on_the_line_of_an_empty_collection_opens_in_the_real_sops() {
+    let age = recipients().remove(0);
+    for plain in [
+        "a: [] # x\nb: 1\n",
+        "a: {} # x\nb: 1\n",
+        "m: {a: [], # x\n  b: 1}\n",
+        "m: {a: [] # x\n  }\nb: 1\n",
+        "m: {a: []} # x\nb: 1\n",
+        "m:\n  k:\n    a: []\t# x\n    # y\n  # z\nb: 1\n",
+        "l:\n- [] # x\n- a: {} # y\n",
+    ] {
+        let file = scratch::file("e.yaml", plain);
+        let path = text(&file);
+        run_ok(ours(&["encrypt", "-i", "--age", &age, &path]), b"");
+        for (label, program) in PROGRAMS {
+            let shown = run_ok(program(&["decrypt", &path]), b"");
+            assert!(shown.contains("# x") && !shown.contains("ENC["), "{label} {plain}: {shown}");
+        }
+        // What was put in stands beside the comment.
+        let before = run_ok(theirs(&["decrypt", "--output-type", "json", &path]), b"");
+        run_ok(ours(&["set", &path, "[\"b\"]", "2"]), b"");
+        let after = run_ok(theirs(&["decrypt", "--output-type", "json", &path]), b"");
+        assert_ne!(before, after, "{plain}");
+        assert!(!run_ok(theirs(&["decrypt", &path]), b"").contains("ENC["), "{plain}");
+    }
+}
+
+#[test]
+fn names_that_end_in_a_colon_in_braces_are_what_they_are_there() {
+    let age = recipients().remove(0);
+    for plain in
+        ["{b:, c: }", "{b:}", "{c: 1, b:,}", "{b:, b: 1}", "x: {1:, c :, \"q\":, d:}", "{\"q:\":, b:}", "x: [b:, {c:}]"]
+    {
+        let opened = PROGRAMS.map(|(_, program)| {
+            let path = text(&scratch::file("n.yaml", plain));
+            run_ok(program(&["encrypt", "-i", "--age", &age, &path]), b"");
+            PROGRAMS.map(|(_, reader)| run_ok(reader(&["decrypt", "--output-type", "json", &path]), b""))
+        });
+        assert!(opened.iter().flatten().all(|shown| *shown == opened[0][0]), "{plain}: {opened:?}");
+    }
+    for (plain, index) in
+        [("{b:, c: 1}", "[\"b:\"]"), ("{b:}", "[\"b:\"]"), ("{\"q:\": , b:}", "[\"q:\"]"), ("{b:}", "[\"n\"]")]
+    {
+        let [first, second] = PROGRAMS.map(|(_, program)| {
+            let path = text(&scratch::file("n.yaml", plain));
+            run_ok(program(&["encrypt", "-i", "--age", &age, &path]), b"");
+            run_ok(program(&["set", &path, index, "\"new\""]), b"");
+            run_ok(theirs(&["decrypt", "--output-type", "json", &path]), b"")
+        });
+        assert_eq!(first, second, "{plain} {index}");
+    }
 }

@@ -342,7 +342,7 @@ impl Editor<'_> {
             let before = self.source.get(..node.span.start).unwrap_or_default().trim_ascii_end();
             let lead: &[u8] = match before.last() {
                 _ if !node.span.is_empty() => b"",
-                Some(b':') => b" ",
+                Some(b':') if !self.is_colon_of_name(path) => b" ",
                 _ => b": ",
             };
             return Ok(Edit { span: node.span.clone(), text: Plaintext::new([lead, text.expose()].concat()) });
@@ -358,6 +358,14 @@ impl Editor<'_> {
         let text = self.lines(&new, node.layout.indent)?;
         let start = item_start(self.source, item);
         Ok(Edit { span: start..item.end(), text: Plaintext::copy_of(text.expose().trim_ascii()) })
+    }
+
+    /// In `{a:, b}` the colon is the name's.
+    fn is_colon_of_name(&self, path: &[Step]) -> bool {
+        let Some((last, parents)) = path.split_last() else { return false };
+        let Ok(items) = self.items(parents) else { return false };
+        let item = position(items, last).and_then(|at| items.get(at));
+        matches!(item, Some(Item::Entry(entry)) if splice::is_bare(entry))
     }
 
     /// The items of the collection at `path`.
@@ -555,7 +563,7 @@ mod tests {
             ("l:\n- a\n- b\nz: 1\n", Yaml, r#"["l"][5]"#, "\"c\"", "l:\n- a\n- b\n- c\nz: 1\n"),
             ("l:\n- a\n- b\n", Yaml, r#"["l"][1]"#, "{\"k\": 1}", "l:\n- a\n- k: 1\n"),
             ("a: {b: 1}\n", Yaml, r#"["a"]["c"]"#, "2", "a: {b: 1, \"c\": 2}\n"),
-            ("a: {b:, c: }\n", Yaml, r#"["a"]["b"]"#, "2", "a: {b: 2, c: }\n"),
+            ("a: {b: , c: }\n", Yaml, r#"["a"]["b"]"#, "2", "a: {b: 2, c: }\n"),
             ("a: {b}\n", Yaml, r#"["a"]["b"]"#, "2", "a: {b: 2}\n"),
             ("a: {b: }\n", Yaml, r#"["a"]["c"]"#, "2", "a: {b: , \"c\": 2 }\n"),
             ("a: 1  \n", Yaml, r#"["a"]"#, r#""x\ny\n""#, "a: \"x\\ny\\n\"  \n"),

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::json::scalar_text as json_scalar;
 use super::yaml::{Room, scalar_text as yaml_scalar};
-use super::{Branch, Comment, Format, Item, Layout, Node, Scalar, Span, Value, dotenv, float_text, ini};
+use super::{Branch, Comment, Entry, Format, Item, Layout, Node, Scalar, Span, Value, dotenv, float_text, ini};
 use crate::pure::secret::Plaintext;
 
 /// New bytes for a span.
@@ -123,9 +123,14 @@ pub fn next_start(items: &[Item], index: usize) -> Option<usize> {
 /// What parts an entry that is added in braces from `last`, the one before it. Directly behind a colon a comma is part of
 /// the name for yaml.v3.
 pub fn comma(source: &[u8], last: &Item) -> &'static [u8] {
-    let bare = matches!(last, Item::Entry(entry) if entry.value.span.is_empty());
+    let bare = matches!(last, Item::Entry(entry) if entry.value.span.is_empty() && !is_bare(entry));
     let colon = source.get(..last.end()).is_some_and(|before| before.ends_with(b":"));
     if bare && colon { b" ," } else { b"," }
+}
+
+/// Whether an entry is a name alone, without a colon behind it.
+pub fn is_bare(entry: &Entry) -> bool {
+    entry.value.span.is_empty() && entry.value.span.start == entry.key_span.end
 }
 
 struct Writer<'s> {

@@ -54,6 +54,13 @@ fn a_colon_before_a_comma_is_text() {
     let text = "a: [x:, y, z :, null:, \"q\":, p: 1, r: ]\n";
     let expected = ["/a/-=x:", "/a/-=y", "/a/-=z :", "/a/-=null:", "/a/-/q=", "/a/-/p=1", "/a/-/r="];
     assert_eq!(outline(text, Format::Yaml), expected);
+    let text = "a: {x:, y, z :, \"q\":, p: 1, 1:, r: , b:}\n";
+    let expected = ["/a/x:=", "/a/y=", "/a/z :=", "/a/q=", "/a/p=1", "/a/1:=", "/a/r=", "/a/b:="];
+    assert_eq!(outline(text, Format::Yaml), expected);
+    assert_eq!(outline("{b:}\n", Format::Yaml), ["/b:="]);
+    assert_eq!(outline("{b:,}\n", Format::Yaml), ["/b:="]);
+    assert_eq!(outline("{b: }\n", Format::Yaml), ["/b="]);
+    assert_eq!(outline("a: [{b:}, {c: }, d:]\n", Format::Yaml), ["/a/-/b:=", "/a/-/c=", "/a/-=d:"]);
 }
 
 #[test]

@@ -115,9 +115,17 @@ impl Walker<'_> {
     fn items(&mut self, items: &[&Item], in_list: bool) -> Result<Vec<Item>, SopsError> {
         self.comments.push(Vec::new());
         let mut out = Vec::with_capacity(items.len());
-        for item in items {
+        for (index, item) in items.iter().enumerate() {
             out.push(match item {
-                Item::Comment(comment) => self.comment(comment, in_list)?,
+                Item::Comment(comment) => match items.get(index + 1).and_then(|next| self.emptied(comment, next)) {
+                    Some(name) => {
+                        self.path.push(name.to_owned());
+                        let item = self.comment(comment, in_list);
+                        self.path.pop();
+                        item?
+                    }
+                    None => self.comment(comment, in_list)?,
+                },
                 Item::Entry(entry) => {
                     self.path.push(entry.key.clone());
                     let item = self.node(&entry.value, entry.key_span.start, false, |value| {
@@ -136,6 +144,20 @@ impl Walker<'_> {
         }
         self.comments.pop();
         Ok(out)
+    }
+
+    /// The name of the empty map or list on whose line the comment stands, which has no items to stand among: to yaml.v3
+    /// it is inside.
+    fn emptied<'i>(&self, comment: &Comment, next: &'i Item) -> Option<&'i str> {
+        let Item::Entry(Entry { key, value: Node { value, span, layout, .. }, .. }) = next else { return None };
+        let (Value::Map(items) | Value::List(items)) = value else { return None };
+        let between = self.source.get(span.end..comment.span.start)?;
+        let is_inside = items.is_empty()
+            && !layout.alias
+            && !comment.own_line
+            && !between.is_empty()
+            && between.iter().all(|byte| b" \t,".contains(byte));
+        is_inside.then_some(key.as_str())
     }
 
     fn comment(&mut self, comment: &Comment, in_list: bool) -> Result<Item, SopsError> {

@@ -190,19 +190,14 @@ impl<'s> Reader<'s> {
     /// `[x:, y]`: to yaml.v3, `x:` is a text where a comma or bracket follows the colon, and not a name without a value.
     fn unpaired(&self, node: Node) -> Node {
         let Value::Map(items) = &node.value else { return node };
-        let [Item::Entry(Entry { key_span, value: Node { value: Value::Scalar(Scalar::Null), span, .. }, .. })] =
-            items.as_slice()
-        else {
+        let [Item::Entry(Entry { key_span, value, .. })] = items.as_slice() else { return node };
+        if self.source.as_bytes().get(node.span.start) == Some(&b'{') {
             return node;
-        };
-        let end = span.start;
+        }
+        let end = value.span.start;
         let text = self.source.get(key_span.start..end).unwrap_or_default();
-        let next = self.source.as_bytes().get(end);
-        let is_text = span.is_empty()
-            && text.ends_with(':')
-            && !text.starts_with(['"', '\'', '?', '{', '[', '&', '!', '*'])
-            && !text.contains('\n')
-            && next.is_some_and(|next| b",]".contains(next));
+        let is_text =
+            self.with_colon(key_span, value).is_some() && !text.starts_with(['"', '\'', '?', '{', '[', '&', '!', '*']);
         if !is_text {
             return node;
         }
@@ -218,14 +213,8 @@ impl<'s> Reader<'s> {
         items: &mut Vec<Item>,
     ) -> Result<Entry, FormatError> {
         let start = found.range.start;
+        let is_plain = layout.flow && matches!(found.event, Event::Scalar(_, ScalarStyle::Plain, ..));
         let key_node = self.node(found, layout, depth)?;
-        let key = match &key_node.value {
-            Value::Scalar(Scalar::Text(text)) => text.expose_str().unwrap_or_default().to_owned(),
-            _ => {
-                self.odd_key.get_or_insert(line_of(self.source.as_bytes(), self.base + start));
-                self.source.get(key_node.span.clone()).unwrap_or_default().to_owned()
-            }
-        };
         let mut found = self.next()?;
         let is_collection = matches!(found.event, Event::MappingStart(..) | Event::SequenceStart(..));
         // Between a key and a nested collection: those that are not the key's belong to what is nested.
@@ -242,7 +231,28 @@ impl<'s> Reader<'s> {
             found.range = at..at;
         }
         let value = self.node(found, layout, depth)?;
+        if let Some(span) = is_plain.then(|| self.with_colon(&key_node.span, &value)).flatten() {
+            let key = self.source.get(span.clone()).unwrap_or_default().to_owned();
+            return Ok(Entry { key, key_span: span, value });
+        }
+        let key = match &key_node.value {
+            Value::Scalar(Scalar::Text(text)) => text.expose_str().unwrap_or_default().to_owned(),
+            _ => {
+                self.odd_key.get_or_insert(line_of(self.source.as_bytes(), self.base + start));
+                self.source.get(key_node.span.clone()).unwrap_or_default().to_owned()
+            }
+        };
         Ok(Entry { key, key_span: key_node.span, value })
+    }
+
+    /// `{x:, y: 1}`: to yaml.v3 a colon that a comma or bracket follows is part of the name, which has no value. The span of
+    /// name and colon.
+    fn with_colon(&self, key: &Span, value: &Node) -> Option<Span> {
+        let is_missing = matches!(value.value, Value::Scalar(Scalar::Null)) && value.span.is_empty();
+        let text = self.source.get(key.start..value.span.start).filter(|_| is_missing)?;
+        let next = self.source.as_bytes().get(value.span.start)?;
+        let is_name = text.ends_with(':') && !text.contains('\n') && b",]}".contains(next);
+        is_name.then_some(key.start..value.span.start)
     }
 
     fn node(&mut self, found: Found<'s>, layout: Layout, depth: usize) -> Result<Node, FormatError> {
