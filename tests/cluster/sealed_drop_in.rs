@@ -1,7 +1,11 @@
 //! The incumbent's Deployment with our program in it, and our kubeseal against the incumbent's controller.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Event, Secret};
@@ -271,6 +275,15 @@ async fn our_kubeseal_works_with_the_real_controller_and_theirs_opens_what_ours_
     let theirs = |arguments: &[&str]| kubeseal(tools::path("kubeseal"), &plane, arguments);
 
     assert_eq!(run_ok(ours(&["--fetch-cert"]), b""), run_ok(theirs(&["--fetch-cert"]), b""));
+    let proxy = Tunnels::start();
+    let through = |program: &dyn Fn(&[&str]) -> Command| {
+        let before = proxy.count();
+        let printed = run_ok(program(&["--fetch-cert", "--proxy-url", &proxy.url]), b"");
+        (printed, proxy.count() - before)
+    };
+    let (printed, tunnels) = through(&ours);
+    assert!(tunnels > 0, "none of it went through the proxy");
+    assert_eq!(printed, through(&theirs).0);
     for scope in ["strict", "namespace-wide", "cluster-wide"] {
         let sealed = run_ok(ours(&["--scope", scope, "-o", "yaml"]), secret(scope).as_bytes());
         plane.apply(&sealed);
@@ -316,4 +329,51 @@ async fn our_kubeseal_works_with_the_real_controller_and_theirs_opens_what_ours_
     let wrong = ["--fetch-cert", "--controller-name", "sealed-secrets"];
     let [theirs, ours] = [theirs(&wrong), ours(&wrong)].map(|command| run(command, b""));
     assert_eq!(theirs.stderr, ours.stderr);
+}
+
+/// A proxy that opens a tunnel for whoever asks.
+struct Tunnels {
+    url: String,
+    opened: Arc<AtomicUsize>,
+}
+
+impl Tunnels {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let opened = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&opened);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let count = Arc::clone(&count);
+                std::thread::spawn(move || tunnel(client, &count));
+            }
+        });
+        Self { url, opened }
+    }
+
+    fn count(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+}
+
+/// Answers CONNECT, and copies what comes until a side closes.
+fn tunnel(mut client: TcpStream, count: &AtomicUsize) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let mut server = TcpStream::connect(head.strip_prefix("CONNECT ")?.split(' ').next()?).ok()?;
+    count.fetch_add(1, Ordering::Relaxed);
+    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
+    let (mut from_server, mut to_client) = (server.try_clone().ok()?, client.try_clone().ok()?);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from_server, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut client, &mut server);
+    server.shutdown(Shutdown::Both).ok()
 }

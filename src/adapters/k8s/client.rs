@@ -13,6 +13,7 @@ use kube::{Client, Config};
 use tower::{Layer as _, ServiceExt as _};
 use zeroize::Zeroizing;
 
+use super::proxy;
 use super::usable::{Chosen, Unusable};
 use crate::pure::error::{Explain, Retry, chain, one_line, system};
 
@@ -404,6 +405,12 @@ impl Cluster {
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
         config.read_timeout = Some(READ_TIMEOUT);
+        let named = |name: &str| variable(name).and_then(|value| value.into_string().ok());
+        if config.proxy_url.as_ref().is_none_or(|found| proxy::is_of_environment(found, named)) {
+            let found = proxy::of_environment(&config.cluster_url, named).map(|text| text.parse()).transpose();
+            config.proxy_url =
+                found.map_err(|_| ApiError::Config("HTTPS_PROXY is not the address of a proxy".into()))?;
+        }
         let default_namespace = config.default_namespace.clone();
         let unusable = |e: kube::Error| ApiError::Config(one_line(&chain(&e)));
         // Who acts as somebody else must not be known as themselves elsewhere.

@@ -6,6 +6,7 @@ pub mod client;
 pub mod events;
 pub mod lease;
 pub mod lock;
+mod proxy;
 pub mod review;
 pub mod secrets;
 pub mod seen;
