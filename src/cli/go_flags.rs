@@ -13,6 +13,59 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// The logging flags of Go's programs. They have no effect here, but a wrong value is refused as there: a script that has one
+/// has a mistake in it.
+pub mod klog {
+    /// A level of `-v`.
+    pub fn level(text: &str) -> Result<String, String> {
+        checked(text, text.parse::<i32>().is_ok(), "a level is a number")
+    }
+
+    pub fn boolean(text: &str) -> Result<String, String> {
+        super::boolean(text).map(|_| text.to_owned())
+    }
+
+    /// A severity, by name or number.
+    pub fn severity(text: &str) -> Result<String, String> {
+        let named = ["INFO", "WARNING", "ERROR", "FATAL"].iter().any(|name| name.eq_ignore_ascii_case(text));
+        checked(text, named || text.parse::<i32>().is_ok(), "a severity is INFO, WARNING, ERROR or FATAL")
+    }
+
+    /// `pattern=level`, any number of them with commas between.
+    pub fn modules(text: &str) -> Result<String, String> {
+        let is_module = |module: &str| {
+            module.split_once('=').is_some_and(|(name, level)| !name.is_empty() && level.parse::<u32>().is_ok())
+        };
+        let all = text.split(',').filter(|module| !module.is_empty()).all(is_module);
+        checked(text, all, "a list of name=level")
+    }
+
+    /// Megabytes, in any of Go's bases.
+    pub fn size(text: &str) -> Result<String, String> {
+        let digits = text.to_ascii_lowercase();
+        let (digits, base) = match digits.as_bytes() {
+            [b'0', b'x', ..] => (digits.get(2..), 16),
+            [b'0', b'o', ..] => (digits.get(2..), 8),
+            [b'0', b'b', ..] => (digits.get(2..), 2),
+            [b'0', _, ..] => (digits.get(1..), 8),
+            _ => (Some(&*digits), 10),
+        };
+        let fits = digits.is_some_and(|digits| !digits.starts_with('+') && u64::from_str_radix(digits, base).is_ok());
+        checked(text, fits, "a size is a number")
+    }
+
+    /// `file.go:line`, or nothing.
+    pub fn place(text: &str) -> Result<String, String> {
+        let is_place =
+            |(file, line): (&str, &str)| file.contains('.') && line.parse::<u32>().is_ok_and(|line| line > 0);
+        checked(text, text.is_empty() || text.split_once(':').is_some_and(is_place), "a place is file.go:line")
+    }
+
+    fn checked(text: &str, is_right: bool, what: &str) -> Result<String, String> {
+        if is_right { Ok(text.to_owned()) } else { Err(what.to_owned()) }
+    }
+}
+
 /// Leaves out each variable whose value its flag does not take: the incumbents pass over such a value in silence and go on
 /// with the default, and whoever swaps only the program must not find it ending at start. `tell` gets a line for each
 /// that is not empty, without the value.

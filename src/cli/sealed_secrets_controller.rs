@@ -12,7 +12,7 @@ use clap::{ArgAction, Args};
 use tokio_util::sync::CancellationToken;
 
 use super::complain;
-use super::go_flags::boolean;
+use super::go_flags::{boolean, klog};
 use super::operator::{SealedEndpoints, stop_on_signal};
 use crate::adapters::k8s::lease::Timing;
 use crate::adapters::k8s::lock::LockKind;
@@ -130,9 +130,9 @@ struct AcceptedArgs {
     kubeclient_qps: Option<f32>,
     #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_BURST", hide_env = true)]
     kubeclient_burst: Option<i64>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     logtostderr: Option<String>,
-    #[arg(long, short = 'v', hide = true)]
+    #[arg(long, short = 'v', hide = true, value_parser = klog::level)]
     v: Option<String>,
 }
 

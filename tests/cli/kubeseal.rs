@@ -354,6 +354,24 @@ fn failures_have_the_same_text_and_status() {
 }
 
 #[test]
+fn values_of_the_logging_flags_are_checked_as_there() {
+    let certificate = cert();
+    let flags = "--v=x --v=2 --v=-1 --v=99999999999 --v=0x10 --v= --logtostderr --logtostderr=T --logtostderr= \
+                 --logtostderr=x --alsologtostderr=y --one_output=z --skip_headers=1 --vmodule= --vmodule=a --vmodule=a=x \
+                 --vmodule=a=1 --vmodule=a=1,b=2 --vmodule==1 --log_file_max_size=x --log_file_max_size=-1 \
+                 --log_file_max_size=5 --log_file_max_size=0x5 --log_file_max_size=08 --stderrthreshold=x \
+                 --stderrthreshold=info --stderrthreshold=9 --alsologtostderrthreshold=q --log_backtrace_at= \
+                 --log_backtrace_at=x --log_backtrace_at=a:1 --log_backtrace_at=a.go:1 --log_dir=/x --log_file=";
+    let mut seen = std::collections::BTreeSet::new();
+    for flag in flags.split_whitespace() {
+        let [theirs, ours] = BOTH.map(|(_, program)| run(program(&[flag, "--cert", &certificate]), SECRET.as_bytes()));
+        assert_eq!(theirs.status.code(), ours.status.code(), "{flag}: {} / {}", theirs.stderr, ours.stderr);
+        seen.insert(ours.status.code());
+    }
+    assert_eq!(seen.len(), 2, "some are taken and some are not");
+}
+
+#[test]
 fn variables_certificates_by_url_and_version() {
     let named = "metadata: {name: db, namespace: team}\nstringData: {a: b}\n";
     let file = format!("file://{}", vector("keys/current.crt").display());

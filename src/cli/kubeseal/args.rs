@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use crate::adapters::k8s::Overrides;
-use crate::cli::go_flags::boolean;
+use crate::cli::go_flags::{boolean, klog};
 use crate::cli::pin::UsePin;
 use crate::pure::sealed::Scope;
 
@@ -177,35 +177,35 @@ impl ClusterArgs {
 /// Accepted for scripts that pass them: the logging flags of Go programs, and positional arguments.
 #[derive(Args)]
 struct IgnoredArgs {
-    #[arg(long, short = 'v', hide = true)]
+    #[arg(long, short = 'v', hide = true, value_parser = klog::level)]
     v: Option<String>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, value_parser = klog::modules)]
     vmodule: Option<String>,
-    #[arg(long = "stderrthreshold", hide = true)]
+    #[arg(long = "stderrthreshold", hide = true, value_parser = klog::severity)]
     stderr_threshold: Option<String>,
-    #[arg(long = "log_backtrace_at", hide = true)]
+    #[arg(long = "log_backtrace_at", hide = true, value_parser = klog::place)]
     log_backtrace_at: Option<String>,
     #[arg(long = "log_dir", hide = true)]
     log_dir: Option<String>,
     #[arg(long = "log_file", hide = true)]
     log_file: Option<String>,
-    #[arg(long = "log_file_max_size", hide = true)]
+    #[arg(long = "log_file_max_size", hide = true, value_parser = klog::size)]
     log_file_max_size: Option<String>,
-    #[arg(long = "logtostderr", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long = "logtostderr", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     log_to_stderr: Option<String>,
-    #[arg(long = "alsologtostderr", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long = "alsologtostderr", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     also_log_to_stderr: Option<String>,
-    #[arg(long = "alsologtostderrthreshold", hide = true)]
+    #[arg(long = "alsologtostderrthreshold", hide = true, value_parser = klog::severity)]
     also_log_to_stderr_threshold: Option<String>,
-    #[arg(long = "legacy_stderr_threshold_behavior", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long = "legacy_stderr_threshold_behavior", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     legacy_stderr_threshold_behavior: Option<String>,
-    #[arg(long = "one_output", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long = "one_output", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     one_output: Option<String>,
-    #[arg(long = "skip_headers", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long = "skip_headers", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     skip_headers: Option<String>,
-    #[arg(long = "skip_log_headers", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long = "skip_log_headers", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     skip_log_headers: Option<String>,
-    #[arg(long = "add_dir_header", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long = "add_dir_header", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     add_dir_header: Option<String>,
     #[arg(hide = true, trailing_var_arg = false)]
     positional: Vec<String>,
