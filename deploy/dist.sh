@@ -32,5 +32,8 @@ case "${1:-}" in
 --image) ;;
 *) flags+=(-C relocation-model=static) ;;
 esac
+# As one module: smaller and sooner than as the profile has it, for four more minutes of this last step. Not in the profile,
+# which would slow down each dependency, too.
+flags+=(-C lto=fat -C codegen-units=1)
 cargo rustc --locked --profile dist --bin latchwork --target "$target" -- "${flags[@]}" >&2
 echo "$folder/latchwork"
