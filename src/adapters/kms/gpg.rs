@@ -121,6 +121,10 @@ impl LocalKeys for Gpg {
             "--trusted-key",
             short(fingerprint),
             "--no-encrypt-to",
+            // The key was named, so it is trusted. Two that run at the same time write the same table of trust, and one of
+            // them may read it half written; this one does not look.
+            "--trust-model",
+            "always",
         ];
         let enc = self.run(&arguments, secret.expose()).map_err(|said| failed(&said));
         Some(enc.and_then(|enc| {
