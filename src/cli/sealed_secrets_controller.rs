@@ -16,6 +16,7 @@ use super::go_flags::{boolean, klog};
 use super::operator::{SealedEndpoints, stop_on_signal};
 use crate::adapters::k8s::lease::Timing;
 use crate::adapters::k8s::lock::LockKind;
+use crate::adapters::k8s::pod_namespace;
 use crate::operator::logging::{self, LogFormat, LogTo};
 use crate::operator::settings::{HttpTimes, SealingSettings, Settings};
 use crate::operator::{self, run};
@@ -158,12 +159,7 @@ pub fn run(args: ControllerArgs) -> anyhow::Result<ExitCode> {
 impl ControllerArgs {
     fn settings(&self) -> anyhow::Result<Settings> {
         check_prefix(&self.key_prefix)?;
-        let namespace = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
-        let own = || {
-            let file = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace");
-            file.map(|text| text.trim().to_owned()).unwrap_or_else(|_| "default".into())
-        };
-        let namespace = namespace.unwrap_or_else(own);
+        let namespace = pod_namespace();
         let key_cutoff = match self.key_cutoff_time.as_str() {
             "" => None,
             text => Some(

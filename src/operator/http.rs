@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::metrics::Metrics;
 use super::settings::HttpTimes;
 use crate::pure::limits;
+use crate::pure::template::functions::url;
 
 /// Says whether the process is ready, with one line for each thing that is not.
 pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -50,7 +51,8 @@ async fn elsewhere(method: Method, uri: Uri) -> Response {
     if clean == uri.path() || method == Method::CONNECT {
         return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
     }
-    let path = escaped(&clean);
+    let path = url::escaped_path(clean.as_bytes());
+    let path = String::from_utf8_lossy(&path).into_owned();
     let place = uri.query().filter(|query| !query.is_empty()).map_or(path.clone(), |query| format!("{path}?{query}"));
     let mut answer = StatusCode::TEMPORARY_REDIRECT.into_response();
     if method == Method::GET || method == Method::HEAD {
@@ -78,13 +80,6 @@ fn clean(path: &str) -> String {
     }
     let end = if path.ends_with('/') && !parts.is_empty() { "/" } else { "" };
     format!("/{}{end}", parts.join("/"))
-}
-
-/// As Go writes a path into a URL; what is escaped already is escaped again.
-fn escaped(path: &str) -> String {
-    let stays = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte);
-    let escape = |byte: u8| if stays(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    path.bytes().map(escape).collect()
 }
 
 /// `/metrics`: the classic text format, or OpenMetrics for those who ask for it.
@@ -184,7 +179,7 @@ mod tests {
         ] {
             assert_eq!(clean(path), cleaned, "{path}");
         }
-        assert_eq!(escaped("/a%20b!*/~$&+,:;=@"), "/a%2520b%21%2A/~$&+,:;=@");
+        assert_eq!(url::escaped_path(b"/a%20b!*/~$&+,:;=@"), b"/a%2520b%21%2A/~$&+,:;=@");
     }
 
     #[tokio::test]

@@ -43,6 +43,14 @@ pub fn each_line(text: &str) -> String {
     text.lines().map(one_line).collect::<Vec<_>>().join("\n")
 }
 
+/// Several causes as Go's programs write them: one as it is, more of them in brackets.
+pub fn causes(all: &[impl AsRef<str>]) -> String {
+    match all {
+        [one] => one.as_ref().to_owned(),
+        all => format!("[{}]", all.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")),
+    }
+}
+
 /// What the system says about a file, in the words of Go's programs: "no such file or directory", with no number behind it.
 pub fn system(error: &std::io::Error) -> String {
     let text = error.to_string();

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::proxy;
 use super::usable::{Chosen, Unusable};
-use crate::pure::error::{Explain, Retry, chain, one_line, system};
+use crate::pure::error::{Explain, Retry, causes, chain, one_line, system};
 
 /// Longest wait for one call. The API server's own limit for a request is 60 s; a controller that waits that long for
 /// one object starves the rest.
@@ -225,8 +225,8 @@ fn unquoted(status: &kube::core::Status, what: &str) -> String {
     match status.code {
         400 => status.reason.clone(),
         422 => {
-            let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-            let causes = causes.iter().map(|cause| {
+            let found = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+            let told = found.iter().map(|cause| {
                 let said = cause.message.rsplit_once("\": ").map_or_else(
                     || if cause.message.contains('"') { cause.reason.as_str() } else { cause.message.as_str() },
                     |(_, after)| after,
@@ -235,11 +235,7 @@ fn unquoted(status: &kube::core::Status, what: &str) -> String {
             });
             let named = status.details.as_ref().filter(|details| !details.kind.is_empty() && !details.name.is_empty());
             let what = named.map_or(what.to_owned(), |details| format!("{} {:?}", details.kind, details.name));
-            // As the API server writes one, and several.
-            match causes.collect::<Vec<_>>().as_slice() {
-                [one] => format!("{what} is invalid: {one}"),
-                all => format!("{what} is invalid: [{}]", all.join(", ")),
-            }
+            format!("{what} is invalid: {}", causes(&told.collect::<Vec<_>>()))
         }
         _ => one_line(&status.message),
     }
@@ -322,7 +318,8 @@ pub fn context_namespace(
     }
 }
 
-fn pod_namespace() -> String {
+/// The namespace of the pod that this process runs in; `default` outside of one.
+pub fn pod_namespace() -> String {
     let named = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
     let own = || std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
     named

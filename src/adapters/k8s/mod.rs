@@ -16,4 +16,4 @@ mod usable;
 pub mod watch;
 pub mod writer;
 
-pub use client::{ApiError, Cluster, Overrides, context_namespace};
+pub use client::{ApiError, Cluster, Overrides, context_namespace, pod_namespace};

@@ -6,7 +6,7 @@ use std::path::Path;
 use kube::config::{AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 
 use super::client::Overrides;
-use crate::pure::error::system;
+use crate::pure::error::{causes, system};
 
 /// Why no cluster can be chosen.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,11 +96,10 @@ impl Chosen {
                 faults.push(fault);
             }
         }
-        match faults.as_slice() {
-            [] => Ok(()),
-            [one] => Err(Unusable::Wrong(format!("invalid configuration: {one}"))),
-            all => Err(Unusable::Wrong(format!("invalid configuration: [{}]", all.join(", ")))),
+        if faults.is_empty() {
+            return Ok(());
         }
+        Err(Unusable::Wrong(format!("invalid configuration: {}", causes(&faults))))
     }
 
     /// The namespace of the context, `default` where it names none, and whether it is named.

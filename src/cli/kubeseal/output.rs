@@ -1,7 +1,6 @@
 //! What kubeseal prints: JSON in Go's field order, or YAML with sorted keys and a document mark.
 
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
 use crate::pure::format::{
     Branch, Element, Entry, Format, Indent, Item, Layout, Node, Scalar, Value as Tree, emit_with,
@@ -25,64 +24,44 @@ impl Output {
 
     /// One object as text.
     pub(super) fn print(self, object: &Value) -> Result<Vec<u8>, String> {
-        match self {
-            Self::Json => {
-                let text = Zeroizing::new(serde_json::to_string_pretty(object).map_err(|e| e.to_string())?);
-                Ok((escaped(&text) + "\n").into_bytes())
-            }
-            Self::Yaml => {
-                let Value::Object(fields) = object else { return Err("not an object".into()) };
-                let indent = Indent::of_width(2);
-                let text = emit_with(&[branch(fields)], Format::Yaml, indent).map_err(|e| e.to_string())?;
-                Ok([b"---\n", text.expose()].concat())
-            }
-        }
+        let Value::Object(fields) = object else { return Err("not an object".into()) };
+        let (format, mark) = match self {
+            Self::Json => (Format::Json, &b""[..]),
+            Self::Yaml => (Format::Yaml, &b"---\n"[..]),
+        };
+        let branch = Branch::of_items(0..0, self.items(fields));
+        let text = emit_with(&[branch], format, Indent::of_width(2)).map_err(|e| e.to_string())?;
+        Ok([mark, text.expose()].concat())
     }
-}
 
-/// JSON as Go writes it: what would mean something in HTML stands escaped. It can only stand inside a text.
-fn escaped(json: &str) -> String {
-    let grown = json.matches(['<', '>', '&', '\u{2028}', '\u{2029}']).count() * 5;
-    let mut out = String::with_capacity(json.len() + grown + 1);
-    for character in json.chars() {
-        match character {
-            '<' => out.push_str("\\u003c"),
-            '>' => out.push_str("\\u003e"),
-            '&' => out.push_str("\\u0026"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            other => out.push(other),
+    fn items(self, fields: &Map<String, Value>) -> Vec<Item> {
+        let mut ordered: Vec<_> = fields.iter().collect();
+        if self == Self::Yaml {
+            ordered.sort_by_key(|(name, _)| name.as_str());
         }
+        let entry =
+            |(name, value): (&String, &Value)| Entry { key: name.clone(), key_span: 0..0, value: self.node(value) };
+        ordered.into_iter().map(|field| Item::Entry(entry(field))).collect()
     }
-    out
-}
 
-fn branch(fields: &Map<String, Value>) -> Branch {
-    Branch::of_items(0..0, items(fields))
-}
-
-fn items(fields: &Map<String, Value>) -> Vec<Item> {
-    let mut sorted: Vec<_> = fields.iter().collect();
-    sorted.sort_by_key(|(name, _)| name.as_str());
-    let entry = |(name, value): (&String, &Value)| Entry { key: name.clone(), key_span: 0..0, value: node(value) };
-    sorted.into_iter().map(|field| Item::Entry(entry(field))).collect()
-}
-
-fn node(value: &Value) -> Node {
-    let tree = match value {
-        Value::Null => Tree::Scalar(Scalar::Null),
-        Value::Bool(flag) => Tree::Scalar(Scalar::Bool(*flag)),
-        Value::String(text) => Tree::Scalar(Scalar::text(text.clone())),
-        Value::Number(number) => Tree::Scalar(match number.as_i64() {
-            Some(number) => Scalar::Int(number),
-            None => Scalar::Float(number.as_f64().unwrap_or_default()),
-        }),
-        Value::Array(values) => {
-            Tree::List(values.iter().map(|value| Item::Element(Element { start: 0, value: node(value) })).collect())
-        }
-        Value::Object(fields) => Tree::Map(items(fields)),
-    };
-    Node::new(0..0, tree, Layout::default())
+    fn node(self, value: &Value) -> Node {
+        let tree = match value {
+            Value::Null => Tree::Scalar(Scalar::Null),
+            Value::Bool(flag) => Tree::Scalar(Scalar::Bool(*flag)),
+            Value::String(text) => Tree::Scalar(Scalar::text(text.clone())),
+            Value::Number(number) => Tree::Scalar(match (number.as_i64(), number.as_u64()) {
+                (Some(number), _) => Scalar::Int(number),
+                (None, Some(number)) => Scalar::Unsigned(number),
+                (None, None) => Scalar::Float(number.as_f64().unwrap_or_default()),
+            }),
+            Value::Array(values) => {
+                let element = |value| Item::Element(Element { start: 0, value: self.node(value) });
+                Tree::List(values.iter().map(element).collect())
+            }
+            Value::Object(fields) => Tree::Map(self.items(fields)),
+        };
+        Node::new(0..0, tree, Layout::default())
+    }
 }
 
 #[cfg(test)]

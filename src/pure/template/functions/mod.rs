@@ -21,7 +21,7 @@ mod reflection;
 mod regex;
 pub(crate) mod semver;
 mod strings;
-mod url;
+pub(crate) mod url;
 mod yaml;
 
 use std::collections::HashMap;

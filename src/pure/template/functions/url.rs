@@ -50,6 +50,11 @@ fn is_plain(byte: u8, part: Part) -> bool {
     }
 }
 
+/// A path as Go writes it into a URL; what is escaped already is escaped again.
+pub(crate) fn escaped_path(path: &[u8]) -> Vec<u8> {
+    escape(path, Part::Path)
+}
+
 fn escape(bytes: &[u8], part: Part) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     for byte in bytes {
@@ -250,7 +255,7 @@ impl Url {
                 out.push(b'@');
             }
             out.extend(escape(&self.host, Part::Host));
-            let path = if self.path == b"*" { self.path.clone() } else { escape(&self.path, Part::Path) };
+            let path = if self.path == b"*" { self.path.clone() } else { escaped_path(&self.path) };
             if !path.is_empty() && !path.starts_with(b"/") && !self.host.is_empty() {
                 out.push(b'/');
             }
