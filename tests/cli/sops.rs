@@ -477,8 +477,10 @@ async fn a_signal_leaves_no_plaintext_behind() {
     fs::write(&file, run_ok(encrypt, b"password: canary-of-the-editor\n")).unwrap();
     let before = fs::read(&file).unwrap();
     let file = file.display().to_string();
-    let waiting =
-        |marker: &Path| format!("/bin/sh -c 'cat \"$0\" >{0}.tmp; mv {0}.tmp {0}; exec sleep 60'", marker.display());
+    // It outlives the program, so it must not hold the pipe on which the program's last words are awaited.
+    let waiting = |marker: &Path| {
+        format!("/bin/sh -c 'cat \"$0\" >{0}.tmp; mv {0}.tmp {0}; exec sleep 60 >/dev/null 2>&1'", marker.display())
+    };
     for (signal, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
         for verb in ["edit", "exec-file"] {
             let (temporary, marker) =
