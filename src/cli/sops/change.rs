@@ -195,12 +195,12 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
     files::write(&args.target, &input, &sealed)
 }
 
-/// `sops updatekeys`. What changes is shown and asked for file by file; then all files are worked on at the same time.
-/// One bad file does not stop the others.
+/// `sops updatekeys`. What changes is shown and asked for file by file; before and after that, all files are worked on at
+/// the same time. One bad file does not stop the others.
 pub fn updatekeys(args: &UpdatekeysArgs, run: &Run<'_>) -> Outcome {
     let mut plans: Vec<Result<Update, Failure>> = vec![];
     let rules = OnceCell::new();
-    for file in &args.files {
+    for file in parallel::map(args.files.iter().collect(), |file| (Parsed::read(file, args), false)) {
         match plan_update(file, args, run, &rules) {
             Ok(None) => {}
             Ok(Some(update)) => plans.push(Ok(update)),
@@ -236,11 +236,29 @@ struct Update {
 /// The rules file and its folder, read for the first file.
 type Rules = OnceCell<Option<(Config, PathBuf)>>;
 
+/// A file, and what it says unless that cannot be read.
+struct Parsed {
+    input: files::Input,
+    document: Result<Document, Failure>,
+}
+
+impl Parsed {
+    fn read(file: &Path, args: &UpdatekeysArgs) -> Result<Self, Failure> {
+        let types = Types { input_type: args.input_type.clone(), ..Types::default() };
+        let input = files::read(file, &types).map_err(|failure| Failure { code: code::GENERIC, ..failure })?;
+        let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name));
+        Ok(Self { input, document })
+    }
+}
+
 /// Compares a file with the rules. `None`: nothing to do, or the user does not want it.
-fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>, rules: &Rules) -> Result<Option<Update>, Failure> {
-    let types = Types { input_type: args.input_type.clone(), ..Types::default() };
-    let generic = |failure| Failure { code: code::GENERIC, ..failure };
-    let input = files::read(file, &types).map_err(generic)?;
+fn plan_update(
+    file: Result<Parsed, Failure>,
+    args: &UpdatekeysArgs,
+    run: &Run<'_>,
+    rules: &Rules,
+) -> Result<Option<Update>, Failure> {
+    let Parsed { input, document } = file?;
     let missing = || Failure::new(code::GENERIC, "The config file does not contain any creation rule");
     if rules.get().is_none() {
         // Only this thread sets it.
@@ -251,7 +269,7 @@ fn plan_update(file: &Path, args: &UpdatekeysArgs, run: &Run<'_>, rules: &Rules)
     // As SOPS does it, so that a file follows a key of Azure to its new version.
     run.complete(&mut plan.groups)?;
     crate::cli::complain(&format!("Syncing keys for file {}", input.name));
-    let document = keys::parse(&input, files::format(args.input_type.as_deref(), &input.name))?;
+    let document = document?;
     let change = key_change(document.metadata(), &plan);
     let Some(diff) = shown(&document, &change) else {
         crate::cli::complain(&format!("File {} already up to date", input.name));
