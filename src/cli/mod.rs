@@ -166,18 +166,25 @@ impl Line {
         }
         let at = usize::from(personality.is_none());
         let Some(verb) = arguments.get(at) else { return Ok(Self { command, arguments, usage_status: 2 }) };
-        if verb == "sops" {
+        if verb == "sops"
+            && let Some(listed) = command.find_subcommand("sops")
+        {
+            let sops = sops::SopsArgs::augment_args(listed.clone());
             let words = arguments.split_off(at + 1);
-            arguments.extend(sops::words_of(words)?);
+            arguments.extend(sops::words_of(words, &sops)?);
+            let command = command.mut_subcommand("sops", |_| defined(sops));
             return Ok(Self { command, arguments, usage_status: 1 });
         }
         if let Some((name, flags)) = GOS.iter().find(|(name, _)| verb == *name) {
-            // In place of the definition that clap would put off until it comes to the verb.
-            let verb = |verb| go_flags::forgive(flags(verb), &mut complain).defer(|verb| verb);
-            command = command.mut_subcommand(name, verb);
+            command = command.mut_subcommand(name, |verb| defined(go_flags::forgive(flags(verb), &mut complain)));
         }
         Ok(Self { command, arguments, usage_status: 2 })
     }
+}
+
+/// A verb with its flags, in place of the definition that clap would put off until it comes to the verb.
+fn defined(verb: Command) -> Command {
+    verb.defer(|verb| verb)
 }
 
 /// One line on standard error. The line must hold no secret.

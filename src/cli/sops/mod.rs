@@ -47,9 +47,9 @@ pub fn run(args: SopsArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The words behind `sops`, as clap reads them; else the status to end with.
-pub fn words_of(words: Vec<OsString>) -> Result<Vec<OsString>, ExitCode> {
-    words::read(words, SopsArgs::augment_args(clap::Command::new("sops"))).map_err(|failure| {
+/// The words behind `sops`, as clap reads them with `sops`, the verb and its flags; else the status to end with.
+pub fn words_of(words: Vec<OsString>, sops: &clap::Command) -> Result<Vec<OsString>, ExitCode> {
+    words::read(words, sops).map_err(|failure| {
         crate::cli::complain(&failure.text);
         ExitCode::from(failure.code)
     })

@@ -18,7 +18,7 @@ const SELECTING_VERBS: [&str; 2] = ["encrypt", "edit"];
 ///
 /// # Errors
 /// Too few or too many arguments for the verb.
-pub fn read(words: Vec<OsString>, sops: Command) -> Result<Vec<OsString>, Failure> {
+pub fn read(words: Vec<OsString>, sops: &Command) -> Result<Vec<OsString>, Failure> {
     let mut line =
         Line { program: sops, levels: vec![], flags: vec![], verbs: vec![], arguments: vec![], is_question: false };
     line.take(words);
@@ -34,8 +34,8 @@ pub fn read(words: Vec<OsString>, sops: Command) -> Result<Vec<OsString>, Failur
 }
 
 /// A command line, as far as it was read.
-struct Line {
-    program: Command,
+struct Line<'p> {
+    program: &'p Command,
     /// The verb, and the verb of that.
     levels: Vec<Command>,
     flags: Vec<Flag>,
@@ -51,7 +51,7 @@ struct Flag {
     own: Option<String>,
 }
 
-impl Line {
+impl Line<'_> {
     fn take(&mut self, words: Vec<OsString>) {
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
@@ -87,7 +87,7 @@ impl Line {
     }
 
     fn level(&self) -> &Command {
-        self.levels.last().unwrap_or(&self.program)
+        self.levels.last().unwrap_or(self.program)
     }
 
     /// A flag as clap reads it; `Some(None)` when it was taken back, `None` when there is none of that name.
@@ -106,7 +106,7 @@ impl Line {
             self.is_question = true;
             return Some(Some(Flag { word: question.into(), own: None }));
         }
-        let levels = self.levels.iter().rev().chain([&self.program]);
+        let levels = self.levels.iter().rev().chain([self.program]);
         let (arg, is_own) = levels.enumerate().find_map(|(distance, level)| {
             let arg =
                 level.get_arguments().find(|arg| is_named(arg, name) && (distance == 0 || arg.is_global_set()))?;
