@@ -64,7 +64,7 @@ impl Explain for IdentityError {
 /// A private key, and the recipient that it opens where that can be told.
 enum Known {
     /// The recipient's text is made when it is first asked for: that takes as long as an unwrapping.
-    X25519 { identity: age_x25519::Identity, public: OnceLock<String> },
+    X25519 { identity: age_x25519::Identity, public: OnceLock<Option<String>> },
     /// `asks`: somebody may be asked for something. Such a one is tried after the others.
     Other { identity: BoxedIdentity, public: Option<String>, asks: bool },
 }
@@ -72,7 +72,7 @@ enum Known {
 impl Known {
     fn public(&self) -> Option<&str> {
         match self {
-            Self::X25519 { identity, public } => Some(public.get_or_init(|| identity.recipient())),
+            Self::X25519 { identity, public } => public.get_or_init(|| identity.recipient()).as_deref(),
             Self::Other { public, .. } => public.as_deref(),
         }
     }

@@ -3,9 +3,9 @@
 //! <https://c2sp.org/age#x25519-recipient-stanza>.
 
 use std::collections::HashSet;
-use std::str::FromStr as _;
+use std::sync::OnceLock;
 
-use ::age::{DecryptError, EncryptError, x25519};
+use ::age::{DecryptError, EncryptError};
 use age_core::format::{FILE_KEY_BYTES, FileKey, Stanza};
 use age_core::primitives::{aead_decrypt, aead_encrypt, hkdf};
 use age_core::secrecy::ExposeSecret as _;
@@ -13,6 +13,7 @@ use aws_lc_rs::agreement::{EphemeralPrivateKey, PrivateKey, UnparsedPublicKey, X
 use aws_lc_rs::rand::SystemRandom;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bech32::{Bech32, Hrp};
 use zeroize::Zeroizing;
 
 use super::age_pq::decode;
@@ -25,12 +26,18 @@ const BODY_BYTES: usize = FILE_KEY_BYTES + 16;
 /// A point of the curve, as it is written.
 type Point = [u8; POINT_BYTES];
 
-/// A private key.
+/// What stands before a recipient's bytes.
+const PREFIX: &str = "age";
+
+/// A private key. To derive the public half takes as long as an unwrapping, so that waits until it is needed.
 pub(super) struct Identity {
+    secret: Zeroizing<Vec<u8>>,
+    pair: OnceLock<Option<Pair>>,
+}
+
+struct Pair {
     key: PrivateKey,
     public: Point,
-    /// Writes the recipient's text.
-    native: x25519::Identity,
 }
 
 /// A public key.
@@ -41,16 +48,22 @@ pub(super) struct Recipient {
 impl Identity {
     /// Reads `AGE-SECRET-KEY-1…`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let native = x25519::Identity::from_str(text).ok()?;
-        let bytes = decode(text, "age-secret-key-", POINT_BYTES)?;
-        let key = PrivateKey::from_private_key(&X25519, &bytes).ok()?;
-        let public = key.compute_public_key().ok()?.as_ref().try_into().ok()?;
-        Some(Self { key, public, native })
+        Some(Self { secret: decode(text, "age-secret-key-", POINT_BYTES)?, pair: OnceLock::new() })
+    }
+
+    /// `None` where the library has no memory left: every 32 bytes are a key.
+    fn pair(&self) -> Option<&Pair> {
+        let derive = || {
+            let key = PrivateKey::from_private_key(&X25519, &self.secret).ok()?;
+            let public = key.compute_public_key().ok()?.as_ref().try_into().ok()?;
+            Some(Pair { key, public })
+        };
+        self.pair.get_or_init(derive).as_ref()
     }
 
     /// The recipient that it opens.
-    pub(super) fn recipient(&self) -> String {
-        self.native.to_public().to_string()
+    pub(super) fn recipient(&self) -> Option<String> {
+        bech32::encode::<Bech32>(Hrp::parse(PREFIX).ok()?, &self.pair()?.public).ok()
     }
 }
 
@@ -63,10 +76,11 @@ impl ::age::Identity for Identity {
         let [share] = stanza.args.as_slice() else { return invalid() };
         let share: Option<Point> = STANDARD_NO_PAD.decode(share).ok().and_then(|bytes| bytes.try_into().ok());
         let Some(share) = share.filter(|_| stanza.body.len() == BODY_BYTES) else { return invalid() };
-        let salt = [share, self.public].concat();
+        let pair = self.pair()?;
+        let salt = [share, pair.public].concat();
         // Fails for the few points that give the same secret with every key: no honest program writes them.
         let key =
-            agree(&self.key, UnparsedPublicKey::new(&X25519, share), (), |secret| Ok(wrapping_key(&salt, secret)));
+            agree(&pair.key, UnparsedPublicKey::new(&X25519, share), (), |secret| Ok(wrapping_key(&salt, secret)));
         let Ok(key) = key else { return invalid() };
         // A failure says only that it was made for another key.
         let file_key = Zeroizing::new(aead_decrypt(&key, FILE_KEY_BYTES, &stanza.body).ok()?);
@@ -77,7 +91,7 @@ impl ::age::Identity for Identity {
 impl Recipient {
     /// Reads `age1…`.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        Some(Self { public: decode(text, "age", POINT_BYTES)?.as_slice().try_into().ok()? })
+        Some(Self { public: decode(text, PREFIX, POINT_BYTES)?.as_slice().try_into().ok()? })
     }
 
     /// The share of a key that is used once, and the encrypted file key. The key is drawn here, as the age library does.
@@ -105,7 +119,7 @@ fn wrapping_key(salt: &[u8], secret: &[u8]) -> Zeroizing<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use ::age::Recipient as _;
+    use ::age::{Recipient as _, x25519};
 
     use super::*;
 
@@ -127,8 +141,8 @@ mod tests {
     #[test]
     fn the_library_and_ours_open_each_others_stanzas() {
         let (theirs, ours, recipient) = pair();
-        assert_eq!(ours.recipient(), theirs.to_public().to_string());
-        assert_eq!(ours.public, recipient.public);
+        assert_eq!(ours.recipient(), Some(theirs.to_public().to_string()));
+        assert_eq!(ours.pair().map(|pair| pair.public), Some(recipient.public));
         let native = theirs.to_public();
         for key in [&recipient as &dyn ::age::Recipient, &native] {
             let (stanzas, labels) = key.wrap_file_key(&file_key()).expect("wraps");
