@@ -133,6 +133,21 @@ fn open_in_place<N: ArraySize>(
 mod tests {
     use super::*;
 
+    #[cfg(target_arch = "x86_64")]
+    cpufeatures::new!(always, "sse2");
+    #[cfg(target_arch = "x86_64")]
+    cpufeatures::new!(several, "aes", "avx2", "vaes");
+
+    /// `deploy/cpufeatures`, which the cipher asks.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn what_the_processor_can_do_is_told_as_the_standard_library_tells_it() {
+        use std::arch::is_x86_feature_detected as has;
+        assert!(always::get() && always::init().get() && always::InitToken::init_get().1);
+        let all = has!("aes") && has!("avx2") && has!("vaes");
+        assert_eq!([several::get(), several::init_get().1, several::InitToken::init().get()], [all; 3]);
+    }
+
     #[test]
     fn values_open_only_at_their_place() {
         let cipher = Cipher::new(&DataKey::new(&[1; 32]).expect("length"));
