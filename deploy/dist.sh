@@ -18,6 +18,10 @@ fi
 folder="${CARGO_TARGET_DIR:-target}/$target/dist"
 mkdir -p "$folder"
 folder="$(cd "$folder" && pwd)"
+# mimalloc: arenas of 8 MiB instead of 1 GiB, whose tables alone are 46 pages to touch, and nothing given back piece by
+# piece at the end, when all of it goes at once.
+variable="CFLAGS_${target//-/_}"
+export "$variable=${!variable:-} -DMI_DEFAULT_ARENA_RESERVE=8192 -DMI_SKIP_COLLECT_ON_EXIT"
 flags=()
 # Other processors have functions of musl's that are good enough.
 if [ "$target" = x86_64-unknown-linux-musl ]; then
