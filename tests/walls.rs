@@ -26,7 +26,7 @@ const PURE: [&str; 15] = [
 ];
 
 /// Adapters that any other may stand on, in order of height: one of them uses those before it in this list at most.
-const GROUND: [&str; 7] = ["asking", "atomic", "exchange", "files", "parallel", "process", "aws_http"];
+const GROUND: [&str; 8] = ["asking", "atomic", "exchange", "files", "listen", "parallel", "process", "aws_http"];
 
 /// What the ground floor must not name outside its tests. The compiler holds the crates (they are not there without
 /// features); this holds the parts of std.

@@ -13,6 +13,8 @@ pub mod git;
 #[cfg(feature = "operator")]
 pub mod k8s;
 pub mod kms;
+#[cfg(any(feature = "operator", feature = "keyservice"))]
+pub mod listen;
 pub mod parallel;
 pub mod process;
 pub mod publish;

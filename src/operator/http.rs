@@ -1,7 +1,6 @@
 //! The operator's HTTP listeners: health and the kinds' routes on one, metrics on the other.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::settings::HttpTimes;
+use crate::adapters::listen::{self, Family};
 use crate::pure::limits;
 use crate::pure::template::functions::url;
 
@@ -103,12 +103,7 @@ pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
 
 /// Binds `address`; port 0 takes a free one. `[::]` means both families where the machine has both. Logs where it listens.
 pub async fn bind(address: SocketAddr, what: &str) -> std::io::Result<TcpListener> {
-    let listener = match TcpListener::bind(address).await {
-        Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await?
-        }
-        other => other?,
-    };
+    let listener = listen::on(address, Family::Any).await?;
     tracing::info!(address = %listener.local_addr()?, "{what} listening");
     Ok(listener)
 }
@@ -156,6 +151,8 @@ pub async fn serve(listener: TcpListener, router: Router, times: HttpTimes, stop
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

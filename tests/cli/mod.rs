@@ -4,6 +4,7 @@ mod asking;
 mod check;
 mod flags;
 mod git;
+mod keyservice;
 mod kill;
 mod kubeseal;
 pub mod pgp;

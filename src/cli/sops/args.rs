@@ -522,10 +522,10 @@ pub struct ExecEnvArgs {
   sops keyservice --network unix --address /run/user/1000/sops.sock
   sops decrypt --keyservice unix:///run/user/1000/sops.sock secrets.yaml")]
 pub struct KeyserviceArgs {
-    /// tcp or unix
+    /// tcp, one version of IP alone, or unix
     #[arg(long, visible_alias = "net", value_name = "NETWORK", default_value = "tcp")]
     pub network: Network,
-    /// HOST:PORT, :PORT for all addresses of the machine, or the path of a socket
+    /// HOST:PORT, :PORT for all addresses of the machine, or the path of a socket; @NAME is a socket without a file (Linux)
     #[arg(long, visible_alias = "addr", value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     pub address: String,
     /// Ask before each use of a key
@@ -536,6 +536,8 @@ pub struct KeyserviceArgs {
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Network {
     #[value(aliases = ["tcp4", "tcp6"])]
+    Tcp4,
+    Tcp6,
     Tcp,
     Unix,
 }

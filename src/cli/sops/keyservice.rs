@@ -1,12 +1,13 @@
 //! `sops keyservice`: the keys of this machine for other programs.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
@@ -16,6 +17,7 @@ use super::keys::Run;
 use super::ring::Keyring;
 use crate::adapters::kms::KeyService;
 use crate::adapters::kms::grpc::{Confirm, Listener, Server};
+use crate::adapters::listen::{self, Family};
 use crate::pure::keys::{KeyError, KeyRef, LocalKeys as _, Unwrapped, Wrapped, WrappedKey};
 use crate::pure::secret::Plaintext;
 
@@ -33,7 +35,7 @@ pub fn run(args: &KeyserviceArgs, run: &Run<'_>) -> Outcome {
         let listener = listen(args).await?;
         let stop = CancellationToken::new();
         tokio::spawn(crate::cli::operator::stop_on_signal(stop.clone()));
-        let scheme = if matches!(args.network, Network::Tcp) { "tcp" } else { "unix" };
+        let scheme = if matches!(args.network, Network::Unix) { "unix" } else { "tcp" };
         crate::cli::complain(&format!("Listening on {scheme}://{}", args.address));
         let confirm = args.prompt.then(|| confirm(stop.clone()));
         let serving = Server::new(Arc::new(keys), confirm).serve(listener, stop.clone().cancelled_owned());
@@ -49,7 +51,7 @@ pub fn run(args: &KeyserviceArgs, run: &Run<'_>) -> Outcome {
                 Ok(())
             }
         };
-        if matches!(args.network, Network::Unix) {
+        if matches!(args.network, Network::Unix) && abstract_name(&args.address).is_none() {
             // What is left would keep the next run from listening; if it is gone already, all the better.
             let _ = std::fs::remove_file(&args.address);
         }
@@ -63,29 +65,39 @@ pub fn run(args: &KeyserviceArgs, run: &Run<'_>) -> Outcome {
 
 async fn listen(args: &KeyserviceArgs) -> Result<Listener, String> {
     let cannot = |error: std::io::Error| format!("cannot listen on {}: {error}", args.address);
-    match args.network {
-        Network::Tcp => {
-            let listener = match args.address.strip_prefix(':') {
-                // As Go reads it: every address of the machine, with both versions of IP where there are both.
-                Some(port) => match TcpListener::bind(format!("[::]:{port}")).await {
-                    Ok(listener) => Ok(listener),
-                    Err(_) => TcpListener::bind(format!("0.0.0.0:{port}")).await,
-                },
-                None => TcpListener::bind(&args.address).await,
-            };
-            let listener = listener.map_err(cannot)?;
-            if listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()) {
-                crate::cli::complain("warning: everybody who reaches this address may use your keys");
-            }
-            Ok(Listener::Tcp(listener))
-        }
-        Network::Unix => {
-            use std::os::unix::fs::PermissionsExt as _;
-            let listener = UnixListener::bind(&args.address).map_err(cannot)?;
-            std::fs::set_permissions(&args.address, std::fs::Permissions::from_mode(0o600)).map_err(cannot)?;
-            Ok(Listener::Unix(listener))
-        }
+    let family = match args.network {
+        Network::Tcp => Family::Any,
+        Network::Tcp4 => Family::V4,
+        Network::Tcp6 => Family::V6,
+        Network::Unix => return listen_unix(&args.address).map(Listener::Unix).map_err(cannot),
+    };
+    let listener = listen::on_named(&args.address, family).await.map_err(cannot)?;
+    if listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()) {
+        crate::cli::complain("warning: everybody who reaches this address may use your keys");
     }
+    Ok(Listener::Tcp(listener))
+}
+
+fn listen_unix(address: &str) -> std::io::Result<UnixListener> {
+    #[cfg(target_os = "linux")]
+    if let Some(name) = abstract_name(address) {
+        use std::os::linux::net::SocketAddrExt as _;
+        use std::os::unix::net::{SocketAddr, UnixListener as Blocking};
+        let listener = Blocking::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
+        listener.set_nonblocking(true)?;
+        crate::cli::complain(
+            "warning: everybody on this machine may use your keys; the path of a socket is for you alone",
+        );
+        return UnixListener::from_std(listener);
+    }
+    let listener = UnixListener::bind(address)?;
+    std::fs::set_permissions(address, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// What stands behind the `@` of a socket that has no file.
+fn abstract_name(address: &str) -> Option<&str> {
+    if cfg!(target_os = "linux") { address.strip_prefix('@') } else { None }
 }
 
 /// Asks on the terminal, one question at a time. What is open when the service is stopped counts as a no.
