@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::error::SopsError;
-use super::metadata::{Fields, to_json_map};
+use super::metadata::Fields;
 use super::pattern::Pattern;
 use super::seal::Plan;
 use super::selector::{NAMES, Selector};
@@ -12,6 +12,7 @@ use crate::pure::keys::{KeyKind, KeyRef};
 use crate::pure::limits;
 
 pub mod destinations;
+mod shape;
 
 /// The parsed file.
 #[derive(Clone, Debug, Default)]
@@ -73,19 +74,16 @@ impl Config {
                 )
             }
         };
-        Ok(Self { rules, indent: read_indent(&fields)? })
+        Ok(Self { rules, indent: read_indent(&fields) })
     }
 
     /// The layout of printed files alone, for those who need no rule: rules that are broken in themselves are none of
     /// their business.
     ///
     /// # Errors
-    /// Text that is no YAML map, rules that are no list of maps, an indentation that is no number.
+    /// Text that is no YAML map, a field of the wrong type.
     pub fn layout(text: &str) -> Result<Indent, SopsError> {
-        let root = root(text)?;
-        let fields = Fields(&root);
-        fields.list("creation_rules").map_err(rename)?;
-        read_indent(&fields)
+        Ok(read_indent(&Fields(&root(text)?)))
     }
 
     /// The plan of the first rule that matches `path`, which is relative to the folder of the file, or absolute when it
@@ -107,34 +105,9 @@ impl Config {
     }
 }
 
-/// The fields of the file, with what `<<` brings in: there are no secrets here whose place would matter.
+/// The fields of the file.
 fn root(text: &str) -> Result<Map<String, Json>, SopsError> {
-    let tree = format::parse(text.as_bytes(), Format::Yaml)?;
-    Ok(merged(tree.branches.first().map(|branch| to_json_map(&branch.items)).unwrap_or_default()))
-}
-
-fn merged(map: Map<String, Json>) -> Map<String, Json> {
-    let (merges, own): (Vec<_>, Vec<_>) = map.into_iter().partition(|(name, _)| name == "<<");
-    let mut out: Map<String, Json> = own.into_iter().map(|(name, value)| (name, merged_value(value))).collect();
-    let sources = merges.into_iter().flat_map(|(_, value)| match value {
-        Json::Array(maps) => maps,
-        map => vec![map],
-    });
-    for source in sources {
-        let Json::Object(source) = merged_value(source) else { continue };
-        for (name, value) in source {
-            out.entry(name).or_insert(value);
-        }
-    }
-    out
-}
-
-fn merged_value(value: Json) -> Json {
-    match value {
-        Json::Object(map) => Json::Object(merged(map)),
-        Json::Array(items) => Json::Array(items.into_iter().map(merged_value).collect()),
-        scalar => scalar,
-    }
+    shape::read(&format::parse(text.as_bytes(), Format::Yaml)?)
 }
 
 fn bad(what: String) -> SopsError {
@@ -190,6 +163,8 @@ fn read_rule(rule: &Map<String, Json>, label: &str) -> Result<Rule, SopsError> {
 fn texts(fields: &Fields<'_>, name: &str) -> Result<Vec<String>, SopsError> {
     let split = |text: &str| text.split(',').map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned).collect();
     match fields.get(name) {
+        None | Some(Json::Null) => Ok(vec![]),
+        Some(Json::String(text)) => Ok(split(text)),
         Some(Json::Array(items)) => {
             let mut out = Vec::new();
             for item in items {
@@ -198,7 +173,7 @@ fn texts(fields: &Fields<'_>, name: &str) -> Result<Vec<String>, SopsError> {
             }
             Ok(out)
         }
-        _ => Ok(split(&fields.text(name).map_err(rename)?)),
+        Some(_) => Err(bad(format!("\"{name}\" is neither a text nor a list of texts"))),
     }
 }
 
@@ -274,25 +249,18 @@ fn read_group(group: &Map<String, Json>, depth: usize) -> Result<Vec<KeyRef>, So
     Ok(keys)
 }
 
-fn read_indent(fields: &Fields<'_>) -> Result<Indent, SopsError> {
+fn read_indent(fields: &Fields<'_>) -> Indent {
     let mut indent = Indent::default();
-    let Some(Json::Object(stores)) = fields.get("stores") else { return Ok(indent) };
-    let number = |name: &str| match Fields(stores).get(name) {
-        Some(Json::Object(store)) => match Fields(store).get("indent") {
-            None => Ok(None),
-            Some(Json::Number(number)) => Ok(number.as_i64()),
-            Some(_) => Err(bad(format!("stores: the indent of {name} is not a number"))),
-        },
-        _ => Ok(None),
-    };
-    if let Some(width) = number("yaml")? {
+    let Some(Json::Object(stores)) = fields.get("stores") else { return indent };
+    let number = |name: &str| Fields(stores).get(name)?.get("indent")?.as_i64();
+    if let Some(width) = number("yaml") {
         indent.yaml = usize::try_from(width).unwrap_or(4).clamp(2, 9);
     }
     // -1 stands for a tab.
     let blanks = |width: Option<i64>| width.and_then(|width| usize::try_from(width).ok());
-    indent.json = blanks(number("json")?);
-    indent.json_binary = blanks(number("json_binary")?);
-    Ok(indent)
+    indent.json = blanks(number("json"));
+    indent.json_binary = blanks(number("json_binary"));
+    indent
 }
 
 #[cfg(test)]

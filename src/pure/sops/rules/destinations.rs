@@ -154,8 +154,7 @@ fn read(rule: &Map<String, Json>, index: usize) -> Result<Publication, SopsError
         Some(Json::Object(rule)) => {
             Some(read_rule(rule, &format!("recreation rule of destination rule {}", index + 1))?)
         }
-        None | Some(Json::Null) => None,
-        Some(_) => return Err(bad(format!("destination rule {}: recreation_rule is not a map", index + 1))),
+        _ => None,
     };
     Ok(Publication {
         destination,
