@@ -471,9 +471,20 @@ fn a_comment_on_the_line_of_an_empty_collection_opens_in_the_real_sops() {
 #[test]
 fn names_that_end_in_a_colon_in_braces_are_what_they_are_there() {
     let age = recipients().remove(0);
-    for plain in
-        ["{b:, c: }", "{b:}", "{c: 1, b:,}", "{b:, b: 1}", "x: {1:, c :, \"q\":, d:}", "{\"q:\":, b:}", "x: [b:, {c:}]"]
-    {
+    for plain in [
+        "{b:, c: }",
+        "{b:}",
+        "{c: 1, b:,}",
+        "{b:, b: 1}",
+        "x: {1:, c :, \"q\":, d:}",
+        "{\"q:\":, b:}",
+        "x: [b:, {c:}]",
+        // As values, too: the text is what stands there, whatever it looks like.
+        "{a: b:}",
+        "x: {a: b:, c: 12:}\ny: [d: e f:, {g: true:}]",
+        "x: {a: &k !!str b::, c: *k }",
+        "x: {a: b\n    c:}",
+    ] {
         let opened = PROGRAMS.map(|(_, program)| {
             let path = text(&scratch::file("n.yaml", plain));
             run_ok(program(&["encrypt", "-i", "--age", &age, &path]), b"");
@@ -481,9 +492,13 @@ fn names_that_end_in_a_colon_in_braces_are_what_they_are_there() {
         });
         assert!(opened.iter().flatten().all(|shown| *shown == opened[0][0]), "{plain}: {opened:?}");
     }
-    for (plain, index) in
-        [("{b:, c: 1}", "[\"b:\"]"), ("{b:}", "[\"b:\"]"), ("{\"q:\": , b:}", "[\"q:\"]"), ("{b:}", "[\"n\"]")]
-    {
+    for (plain, index) in [
+        ("{b:, c: 1}", "[\"b:\"]"),
+        ("{b:}", "[\"b:\"]"),
+        ("{\"q:\": , b:}", "[\"q:\"]"),
+        ("{b:}", "[\"n\"]"),
+        ("{a: b:, c: d:}", "[\"a\"]"),
+    ] {
         let [first, second] = PROGRAMS.map(|(_, program)| {
             let path = text(&scratch::file("n.yaml", plain));
             run_ok(program(&["encrypt", "-i", "--age", &age, &path]), b"");

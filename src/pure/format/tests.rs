@@ -61,6 +61,12 @@ fn a_colon_before_a_comma_is_text() {
     assert_eq!(outline("{b:,}\n", Format::Yaml), ["/b:="]);
     assert_eq!(outline("{b: }\n", Format::Yaml), ["/b="]);
     assert_eq!(outline("a: [{b:}, {c: }, d:]\n", Format::Yaml), ["/a/-/b:=", "/a/-/c=", "/a/-=d:"]);
+    // As values, too, whatever they look like.
+    let text = "a: {b: c:, d: 1:, e: f g:}\n";
+    assert_eq!(outline(text, Format::Yaml), ["/a/b=c:", "/a/d=1:", "/a/e=f g:"]);
+    for text in ["a: {b: c: }\n", "a: {b: c:]}\n", "a: {b: :}\n", "a: {b: \"c\":}\n"] {
+        assert!(parse(text.as_bytes(), Format::Yaml).is_err(), "{text}");
+    }
 }
 
 #[test]

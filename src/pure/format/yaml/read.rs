@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
+use zeroize::Zeroizing;
+
 use granit_parser::{Event, Parser, Placement, ScalarStyle, ScanError, StrInput, Tag, options};
 
 use super::{comments, resolve};
@@ -19,11 +21,64 @@ use crate::pure::secret::Plaintext;
 /// Reads the document at `span` of `source`.
 pub(in crate::pure::format) fn read(source: &str, document: &DocumentSpan) -> Result<Branch, FormatError> {
     let text = source.get(document.span.clone()).unwrap_or_default();
+    let mut hidden = Hidden::default();
+    loop {
+        let shown = hidden.in_text(text);
+        let mut reader = reader(source, document, shown.as_deref().map_or(text, String::as_str), &hidden.colons);
+        let error = match reader.document(document) {
+            Ok(branch) => return Ok(branch),
+            Err(error) => error,
+        };
+        let colon = reader.failed_at;
+        if !colon.is_some_and(|at| hidden.hide(text, at)) {
+            return Err(error);
+        }
+    }
+}
+
+/// Colons that the parser must not see. In braces, to yaml.v3 a colon that a comma or bracket follows is part of the text
+/// before it: `{a: b:}` is `{a: "b:"}`. The parser refuses it, and gets another character in its place.
+#[derive(Default)]
+struct Hidden {
+    /// Offsets in the text of the document.
+    colons: Vec<usize>,
+}
+
+impl Hidden {
+    /// Each of them costs another reading of the document.
+    const MOST: usize = 64;
+
+    /// Hides the colon at which the parser stopped; `false` when it stopped for another reason.
+    fn hide(&mut self, text: &str, at: usize) -> bool {
+        let bytes = text.as_bytes();
+        let is_text = bytes.get(at) == Some(&b':')
+            && bytes.get(at + 1).is_some_and(|next| b",]}".contains(next))
+            && bytes.get(..at).and_then(<[u8]>::last).is_some_and(|before| !before.is_ascii_whitespace());
+        let is_new = is_text && self.colons.len() < Self::MOST && !self.colons.contains(&at);
+        if is_new {
+            self.colons.push(at);
+        }
+        is_new
+    }
+
+    /// The text without them, if there are any.
+    fn in_text(&self, text: &str) -> Option<Zeroizing<String>> {
+        let mut shown = (!self.colons.is_empty()).then(|| Zeroizing::new(text.to_owned()))?;
+        for at in &self.colons {
+            shown.replace_range(*at..at + 1, ".");
+        }
+        Some(shown)
+    }
+}
+
+fn reader<'s>(source: &'s str, document: &DocumentSpan, text: &'s str, hidden: &'s [usize]) -> Reader<'s> {
     // libyaml's reading of a last line without a line break, which Go shares.
     let options = options! { block_scalar_eof_without_line_feed: true, max_buffered_comment_events: 100_000 };
-    let mut reader = Reader {
+    Reader {
         source,
         text,
+        hidden,
+        failed_at: None,
         base: document.span.start,
         parser: Parser::new_from_str_with_options(text, options),
         pending: Vec::new(),
@@ -36,8 +91,7 @@ pub(in crate::pure::format) fn read(source: &str, document: &DocumentSpan) -> Re
         anchors: HashMap::new(),
         duplicate: None,
         odd_key: None,
-    };
-    reader.document(document)
+    }
 }
 
 struct Pending {
@@ -49,6 +103,10 @@ struct Pending {
 struct Reader<'s> {
     source: &'s str,
     text: &'s str,
+    /// Offsets in `text` of the colons that stand as something else there.
+    hidden: &'s [usize],
+    /// Offset in `text` at which the parser stopped.
+    failed_at: Option<usize>,
     base: usize,
     parser: Parser<'s, StrInput<'s>>,
     /// Comments that were read and belong to no collection yet.
@@ -267,7 +325,14 @@ impl<'s> Reader<'s> {
                     ScalarStyle::Literal | ScalarStyle::Folded => self.block_scalar(&found.range),
                     _ => found.range,
                 };
-                let value = self.scalar(&text, style, tag.as_deref(), range.start)?;
+                let with_colon = self.ends_in_hidden(&range).then(|| {
+                    let mut text = Zeroizing::new(text.clone().into_owned());
+                    text.pop();
+                    text.push(':');
+                    text
+                });
+                let text = with_colon.as_deref().map_or(&*text, String::as_str);
+                let value = self.scalar(text, style, tag.as_deref(), range.start)?;
                 self.cursor = self.cursor.max(range.end);
                 let mut node = Node::new(self.absolute(&range), Value::Scalar(value), layout);
                 node.tag = found.tag.map(|tag| self.absolute(&tag));
@@ -318,6 +383,11 @@ impl<'s> Reader<'s> {
             _ => Some(Scalar::Text(Plaintext::copy_of(text.as_bytes()))),
         };
         scalar.ok_or_else(|| self.error(at, "the value does not fit its tag"))
+    }
+
+    /// A colon can only be hidden at the end of a text.
+    fn ends_in_hidden(&self, range: &Span) -> bool {
+        !self.hidden.is_empty() && range.end.checked_sub(1).is_some_and(|last| self.hidden.contains(&last))
     }
 
     fn remember(&mut self, anchor: usize, node: &Node) {
@@ -434,8 +504,9 @@ impl<'s> Reader<'s> {
         FormatError::Syntax { format: Format::Yaml, line: self.line(at), what: what.to_owned() }
     }
 
-    fn syntax(&self, error: &ScanError) -> FormatError {
+    fn syntax(&mut self, error: &ScanError) -> FormatError {
         let at = error.marker().byte_offset().unwrap_or(self.cursor);
+        self.failed_at = Some(at);
         // The kind's text names grammar only; it never quotes a scalar.
         self.error(at, &error.kind().to_string())
     }
