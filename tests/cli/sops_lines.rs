@@ -37,6 +37,7 @@ fn files() -> BTreeMap<&'static str, Vec<u8>> {
             b"a: 1\nsops:\n  mac: x\n  version: 3.9.0\n  lastmodified: \"2024-01-01T00:00:00Z\"\n".to_vec(),
         ),
         ("rules/broken.yaml", b"creation_rules: 5\n".to_vec()),
+        ("rules/more.yaml", format!("creation_rules: [{{age: '{age},{}'}}]\n", recipients().remove(1)).into()),
         ("rules/unmatched.yaml", format!("creation_rules:\n  - {{path_regex: zzz, age: {age}}}\n").into()),
         ("rules/merged.yaml", format!("x: &x\n  age: {age}\ncreation_rules:\n  - <<: *x\n").into()),
     ])
@@ -248,6 +249,8 @@ fn groups_end_and_keep_their_threshold_as_there() {
         (&["groups", "add", "-f", "p.yaml", "--age", age], ""),
         (&["groups", "add", "-f", "f.yaml", "--age", age, "--enable-local-keyservice=false"], ""),
         (&["groups", "delete", "-f", "f.yaml", "0", "--enable-local-keyservice=false"], ""),
+        (&["rotate", "--rm-age", "age1mistyped", "f.yaml"], ""),
+        (&["rotate", "--rm-age", age, "f.yaml"], ""),
     ]);
     let alone = run(ours(&["groups"]), b"");
     assert!(alone.status.success() && alone.stdout.contains("delete") && alone.stderr.is_empty(), "{}", alone.stdout);
@@ -300,6 +303,107 @@ fn values_and_paths_are_taken_as_there() {
     ] {
         assert_eq!(outcome(ours, &line, ""), (Some(status), String::new(), BTreeMap::new()), "{line:?}");
     }
+}
+
+#[test]
+fn names_and_texts_that_need_quotes_are_set_as_there() {
+    let text = r#""x\ny;z""#;
+    agree(&[
+        (&["set", "f.ini", r#"["s"]["new"]"#, text], ""),
+        (&["set", "f.ini", r#"["t"]["new"]"#, text], ""),
+        (&["set", "f.ini", r#"["s"]["new"]"#, "\" x \""], ""),
+        (&["set", "f.ini", r#"["s"]["a:b=c"]"#, "\"v\""], ""),
+        (&["set", "f.ini", r#"["DEFAULT"]["k"]"#, "\"v\""], ""),
+        (&["set", "f.env", r#"["B"]"#, text], ""),
+        (&["--set", "[\"a\"] \"v\"", "--output-type", "json", "f.yaml"], ""),
+        (&["--set", "", "f.yaml"], ""),
+        (&["exec-file", "--filename", "", "f.yaml", "cat {}"], ""),
+    ]);
+    // What no quotes can hold is not written; the real one writes it and reads something else.
+    for line in [
+        ["set", "f.ini", r#"["s"][" k"]"#, "\"v\""],
+        ["set", "f.ini", r#"["s"]["-"]"#, "\"v\""],
+        ["set", "f.env", r#"["a=b"]"#, "\"v\""],
+        ["set", "f.env", r#"["B"]"#, r#""C:\\new""#],
+    ] {
+        assert_eq!(outcome(ours, &line, ""), (Some(4), String::new(), BTreeMap::new()), "{line:?}");
+    }
+}
+
+#[test]
+fn updatekeys_asks_until_there_is_an_answer() {
+    let line: &[&str] = &["--config", "rules/more.yaml", "updatekeys", "f.yaml"];
+    agree(&[(line, ""), (line, "\n"), (line, "n\n"), (line, "x\ny\n"), (line, "yes\nn\n"), (line, "Y\n")]);
+}
+
+#[test]
+fn fields_of_the_rules_have_the_types_that_they_have_there() {
+    let age = recipients().remove(0);
+    let publish = "vault_path: x/, vault_address: 'http://127.0.0.1:1'";
+    let rules = |field: &str, value: &str| match field {
+        "creation_rules" | "destination_rules" | "stores" => format!("{field}: {value}\n"),
+        _ => format!("creation_rules: [{{age: {age}, {field}: {value}}}]\n"),
+    };
+    let mut files: Vec<String> = vec![];
+    for (fields, values) in [
+        (&["creation_rules", "destination_rules"][..], &["x", "''", "5", "{a: b}", "[x]", "[[]]", "null", "[]"][..]),
+        (
+            &["stores"],
+            &["x", "[]", "{yaml: x}", "{yaml: {indent: '2'}}", "{json: {indent: 2.5}}", "{dotenv: x}", "{x: y}"],
+        ),
+        (&["path_regex", "aws_profile"], &["5", "[x]", "{}", "null"]),
+        (&["mac_only_encrypted"], &["yes", "'true'", "1", "''", "[true]"]),
+        (&["shamir_threshold"], &["'0'", "0.5", "true", "[0]", "null"]),
+        (
+            &["key_groups"],
+            &["x", "''", "[x]", "[null]", "[{age: x}]", "[{kms: [x]}]", "[{kms: [{arn: [x]}]}]", "[{merge: {}}]"],
+        ),
+        (&["hckms"], &["x", "''", "[[]]"]),
+        (&["kms", "gcp_kms"], &["5", "{}", "[5]", "[null]"]),
+        (&["Age", "unknown"], &["[x]", "{a: [x]}"]),
+    ] {
+        files.extend(fields.iter().flat_map(|field| values.iter().map(|value| rules(field, value))));
+    }
+    files.push(format!("creation_rules: [{{age: {age}, age: {age}}}]\n"));
+    let valid = |text: &str| format!("creation_rules: [{{age: {age}}}]\ndestination_rules: [{{{text}}}]\n");
+    files.extend(
+        [
+            "s3_bucket: [x]",
+            "vault_kv_version: '1'",
+            "vault_kv_version: 1.5",
+            "omit_extensions: 1",
+            "omit_extensions: on",
+        ]
+        .into_iter()
+        .chain(["recreation_rule: x", "recreation_rule: {age: [x], shamir_threshold: x}", "gcs_prefix: {}", "x: [y]"])
+        .map(|text| valid(&format!("{publish}, {text}"))),
+    );
+    for rules in files {
+        for line in [&["encrypt", "p.yaml"][..], &["decrypt", "f.yaml"], &["publish", "-y", "f.yaml"]] {
+            let [theirs, ours] = super::sops::BOTH.map(|(_, program)| {
+                let folder = scratch::dir("types");
+                fs::write(folder.join(".sops.yaml"), &rules).expect("writes");
+                for name in ["p.yaml", "f.yaml"] {
+                    fs::write(folder.join(name), &files_once()[name]).expect("writes");
+                }
+                let mut command = program(line);
+                command.current_dir(&folder).env("VAULT_TOKEN", "t").env("VAULT_MAX_RETRIES", "0");
+                let ran = run(command, b"");
+                // Nobody is at the address, so a rule that was taken ends there.
+                (ran.status.code(), line[0] == "publish" && ran.stderr.contains("127.0.0.1:1"))
+            });
+            assert_eq!(theirs, ours, "sops (left) and latchwork (right): {line:?} {rules}");
+        }
+    }
+}
+
+#[test]
+fn an_editor_that_leaves_nothing_changes_nothing() {
+    let file = scratch::file("f.yaml", &files_once()["f.yaml"]);
+    let ran = edit(&["edit"], &text(&file), "d");
+    assert_eq!(ran.status.code(), Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the file is empty"), "{}", ran.stderr);
+    assert_eq!(fs::read(&file).expect("reads"), files_once()["f.yaml"]);
 }
 
 #[test]

@@ -535,10 +535,9 @@ pub struct KeyserviceArgs {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum Network {
-    #[value(aliases = ["tcp4", "tcp6"])]
+    Tcp,
     Tcp4,
     Tcp6,
-    Tcp,
     Unix,
 }
 
@@ -686,6 +685,7 @@ impl OldStyle {
         let (index, value) = text.trim().split_once("] ").ok_or_else(bad)?;
         Ok(Verb::Set(SetArgs {
             input_type: self.types.input_type.clone(),
+            output_type: self.types.output_type.clone(),
             ignore_mac: self.ignore_mac,
             file,
             index: format!("{index}]"),

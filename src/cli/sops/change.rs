@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::io::{BufRead as _, Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -166,7 +166,7 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
         (KeyKind::HcVault, &args.changes.add_hc_vault_transit, &args.changes.rm_hc_vault_transit),
         (KeyKind::Age, &args.changes.add_age, &args.changes.rm_age),
     ] {
-        let remove = keys::list(kind, remove.as_deref())?;
+        let remove = keys::to_remove(kind, remove.as_deref())?;
         for group in &mut groups {
             group.retain(|key| !remove.iter().any(|gone| sops::same_key(gone, key)));
         }
@@ -276,7 +276,7 @@ fn plan_update(
         return Ok(None);
     };
     files::to_stdout(&Plaintext::from(format!("The following changes will be made to the file's groups:\n{diff}")))?;
-    if !args.yes && !confirmed()? {
+    if !args.yes && !files::confirmed("Is this okay? (y/n):")? {
         crate::cli::complain(&format!("File {} left alone", input.name));
         return Ok(None);
     }
@@ -346,13 +346,4 @@ fn list_groups(old: &[Vec<KeyRef>], new: &[Vec<KeyRef>]) -> String {
         }
     }
     out
-}
-
-fn confirmed() -> Result<bool, Failure> {
-    let fail = |error: std::io::Error| Failure::new(code::GENERIC, error.to_string());
-    let mut out = std::io::stdout().lock();
-    out.write_all(b"Is this okay? (y/n):").and_then(|()| out.flush()).map_err(fail)?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(fail)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

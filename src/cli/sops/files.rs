@@ -1,7 +1,7 @@
 //! Input, output, formats by name, the rules file, time and randomness.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -114,6 +114,26 @@ pub fn rules_text(global: &Global) -> Result<Option<(String, PathBuf)>, Failure>
     let fail = |what: String| Failure::new(code::GENERIC, format!("error loading config {}: {what}", path.display()));
     let text = fs::read_to_string(&path).map_err(|error| fail(error.to_string()))?;
     Ok(Some((text, path)))
+}
+
+/// Asks until the answer is `y` or `n`.
+pub fn confirmed(question: &str) -> Result<bool, Failure> {
+    let generic = |what: &str| Failure::new(code::GENERIC, what);
+    let fail = |error: std::io::Error| Failure::new(code::GENERIC, error.to_string());
+    loop {
+        let mut out = std::io::stdout().lock();
+        out.write_all(question.as_bytes()).and_then(|()| out.flush()).map_err(fail)?;
+        let mut answer = String::new();
+        if std::io::stdin().lock().read_line(&mut answer).map_err(fail)? == 0 {
+            return Err(generic("no answer, so nothing is done; --yes goes on without a question"));
+        }
+        match answer.split_whitespace().collect::<Vec<_>>().as_slice() {
+            ["y"] => return Ok(true),
+            ["n"] => return Ok(false),
+            [_] => {}
+            _ => return Err(generic("the answer is neither y nor n, so nothing is done")),
+        }
+    }
 }
 
 /// Layout of printed files: that of the flag, else of the rules file.

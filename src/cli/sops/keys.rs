@@ -6,6 +6,7 @@ use super::files;
 use super::ring::Keyring;
 use crate::adapters::kms::DataKeys;
 use crate::pure::format::{Format, Indent};
+use crate::pure::keys::age::{Recipient, RecipientError};
 use crate::pure::keys::{KeyKind, KeyRef, Wrapped};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, DecryptionOrder, Document, MacPolicy, Opened, Plan, Selector, SopsError, Unlock as _};
@@ -70,6 +71,19 @@ pub fn parse(input: &files::Input, format: Format) -> Result<Document, Failure> 
 pub fn list(kind: KeyKind, text: Option<&str>) -> Result<Vec<KeyRef>, Failure> {
     let words = text.unwrap_or_default().split(',').map(str::trim).filter(|word| !word.is_empty());
     words.map(|word| KeyRef::of_text(kind, word).map_err(|what| Failure::new(code::GENERIC, what))).collect()
+}
+
+/// The keys of a list that are to go: one that was mistyped would stay.
+pub fn to_remove(kind: KeyKind, text: Option<&str>) -> Result<Vec<KeyRef>, Failure> {
+    let keys = list(kind, text)?;
+    for key in &keys {
+        if let KeyRef::Age { recipient } = key
+            && let Err(error @ RecipientError::Invalid { .. }) = Recipient::parse(recipient)
+        {
+            return Err(Failure::new(code::GENERIC, error.to_string()));
+        }
+    }
+    Ok(keys)
 }
 
 /// The keys of the flags and variables, in the order in which SOPS writes them.

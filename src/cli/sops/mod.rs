@@ -95,7 +95,9 @@ fn completion(args: &args::CompletionArgs) -> Outcome {
 }
 
 /// `sops -d FILE` and its like; without a mode the file is edited.
-fn old_style(old: OldStyle, run: &Run<'_>) -> Outcome {
+fn old_style(mut old: OldStyle, run: &Run<'_>) -> Outcome {
+    // An empty text sets nothing.
+    old.set = old.set.filter(|text| !text.is_empty());
     let modes = [old.decrypt, old.encrypt, old.rotate, old.set.is_some()];
     if modes.iter().filter(|mode| **mode).count() > 1 {
         return Err(Failure::new(code::CONFLICTING_FLAGS, "choose one of --decrypt, --encrypt, --rotate and --set"));

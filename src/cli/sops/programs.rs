@@ -15,7 +15,7 @@ use super::private::PrivateFolder;
 use super::ring::split_words;
 use super::{files, keys};
 use crate::pure::error::Explain as _;
-use crate::pure::format::{self, Format, Indent, Item, Value};
+use crate::pure::format::{self, Format, FormatError, Indent, Item, Tree, Value};
 use crate::pure::secret::Plaintext;
 use crate::pure::sops::{self, Opened, SopsError};
 
@@ -117,7 +117,7 @@ pub fn exec_file(args: &ExecFileArgs, run: &Run<'_>) -> Outcome {
     let document = keys::parse(&input, source)?;
     let opened = run.open(&document, &input.name, false)?;
     let plain = opened.emit_with(target, indent).map_err(|error| Failure::of(&input.name, &error))?;
-    let name = args.filename.as_deref().unwrap_or("tmp-file");
+    let name = args.filename.as_deref().filter(|name| !name.is_empty()).unwrap_or("tmp-file");
     if Path::new(name).file_name().is_none_or(|file| file != name) {
         return Err(generic("--filename must be a name without a folder"));
     }
@@ -178,7 +178,7 @@ pub fn edit(args: &EditArgs, run: &Run<'_>) -> Outcome {
     } else {
         let plain = opened.emit(format).map_err(fail)?;
         in_editor(&args.file, &plain, |edited| {
-            let tree = format::parse(edited.expose(), format)?;
+            let tree = parse_edited(edited, format)?;
             sops::reseal_to(&opened, &tree, target, &files::now(), &mut random()).map(Some)
         })?
     };
@@ -235,11 +235,19 @@ fn edit_new(args: &EditArgs, run: &Run<'_>, name: &str, format: Format) -> Outco
     };
     let sealed = in_editor(&args.file, &Plaintext::copy_of(example.as_bytes()), |edited| {
         run.begin_attempt();
-        let tree = format::parse(edited.expose(), format)?;
+        let tree = parse_edited(edited, format)?;
         sops::seal(&tree, format, &plan, &files::now(), &mut random(), &mut run.wrap()).map(Some)
     })?;
     files::replace(&args.file, &sealed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// An editor that could not write leaves nothing, and nobody means to lose a whole file so.
+fn parse_edited(edited: &Plaintext, format: Format) -> Result<Tree, FormatError> {
+    if format == Format::Yaml && edited.expose().trim_ascii().is_empty() {
+        return Err(FormatError::Syntax { format, line: 1, what: "the file is empty".into() });
+    }
+    format::parse(edited.expose(), format)
 }
 
 fn random() -> impl FnMut(&mut [u8]) {

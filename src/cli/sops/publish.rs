@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{BufRead as _, Write as _};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
@@ -141,7 +140,7 @@ impl Publisher<'_> {
         };
         let place = self.places.shown(&destination, &target)?;
         let absolute = absolute(path);
-        if !self.args.yes && !confirmed(&format!("uploading {} to {place} ? (y/n): ", absolute.display()))? {
+        if !self.args.yes && !files::confirmed(&format!("uploading {} to {place} ? (y/n): ", absolute.display()))? {
             let what = format!("Publication of {} canceled", absolute.display());
             if self.args.recursive {
                 return files::to_stdout(&Plaintext::from(format!("{what}\n")));
@@ -224,23 +223,4 @@ fn values(opened: &Opened<'_>, name: &str) -> Result<Plaintext, Failure> {
     }
     format::emit_with(&[Branch::of_items(0..0, items)], Format::Json, Indent::default())
         .map_err(|error| Failure::new(code::ERROR_DUMPING_TREE, format!("{name}: {error}")))
-}
-
-/// Asks until the answer is `y` or `n`.
-fn confirmed(question: &str) -> Result<bool, Failure> {
-    let fail = |error: std::io::Error| generic(error.to_string());
-    loop {
-        let mut out = std::io::stdout().lock();
-        out.write_all(question.as_bytes()).and_then(|()| out.flush()).map_err(fail)?;
-        let mut answer = String::new();
-        if std::io::stdin().lock().read_line(&mut answer).map_err(fail)? == 0 {
-            return Err(generic("no answer, so nothing is published; --yes publishes without a question"));
-        }
-        match answer.split_whitespace().collect::<Vec<_>>().as_slice() {
-            ["y"] => return Ok(true),
-            ["n"] => return Ok(false),
-            [_] => {}
-            _ => return Err(generic("the answer is neither y nor n, so nothing is published")),
-        }
-    }
 }

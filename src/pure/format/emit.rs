@@ -320,35 +320,42 @@ fn ini_items(out: &mut Vec<u8>, items: &[Item]) -> Result<(), EmitError> {
         if section.key != ini::DEFAULT {
             out.extend_from_slice(format!("[{}]\n", section.key).as_bytes());
         }
-        let names = children.iter().filter_map(|child| match child {
-            Item::Entry(entry) => Some(ini::line_key(&entry.key).len()),
-            _ => None,
-        });
-        // In bytes, as ini.v1 counts.
-        let width = names.max().unwrap_or_default();
-        for child in children {
-            match child {
-                Item::Comment(comment) => {
-                    for (index, line) in comment.text.expose().split(|byte| *byte == b'\n').enumerate() {
-                        if index == 0 || !ini::is_comment(line) {
-                            out.extend_from_slice(b"; ");
-                        }
-                        out.extend_from_slice(line);
-                        out.push(b'\n');
+        ini_lines(out, children, Some(&section.key))?;
+    }
+    Ok(())
+}
+
+/// The lines of a section.
+fn ini_lines(out: &mut Vec<u8>, children: &[Item], section: Option<&str>) -> Result<(), EmitError> {
+    let format = Format::Ini;
+    let names = children.iter().filter_map(|child| match child {
+        Item::Entry(entry) => Some(ini::line_key(&entry.key).len()),
+        _ => None,
+    });
+    // In bytes, as ini.v1 counts.
+    let width = names.max().unwrap_or_default();
+    for child in children {
+        match child {
+            Item::Comment(comment) => {
+                for (index, line) in comment.text.expose().split(|byte| *byte == b'\n').enumerate() {
+                    if index == 0 || !ini::is_comment(line) {
+                        out.extend_from_slice(b"; ");
                     }
-                }
-                Item::Entry(entry) => {
-                    let path = join(&section.key, Some(&entry.key));
-                    let text = flat_text(&entry.value, format, &path)?;
-                    let name = ini::line_key(&entry.key);
-                    out.extend_from_slice(name.as_bytes());
-                    out.resize(out.len() + width - name.len(), b' ');
-                    out.extend_from_slice(b" = ");
-                    out.extend_from_slice(ini::value_text(text.expose()).expose());
+                    out.extend_from_slice(line);
                     out.push(b'\n');
                 }
-                Item::Element(_) => {}
             }
+            Item::Entry(entry) => {
+                let path = section.map_or(entry.key.clone(), |section| join(section, Some(&entry.key)));
+                let text = flat_text(&entry.value, format, &path)?;
+                let name = ini::line_key(&entry.key);
+                out.extend_from_slice(name.as_bytes());
+                out.resize(out.len() + width - name.len(), b' ');
+                out.extend_from_slice(b" = ");
+                out.extend_from_slice(ini::value_text(text.expose()).expose());
+                out.push(b'\n');
+            }
+            Item::Element(_) => {}
         }
     }
     Ok(())
@@ -390,6 +397,13 @@ pub(in crate::pure) fn emit_lines(
         Format::Ini => ini_items(&mut out, items)?,
         _ => yaml_items(&mut out, items, column, indent.yaml),
     }
+    Ok(Plaintext::copy_of(&out))
+}
+
+/// Entries for insertion into a section of an INI file.
+pub(in crate::pure) fn emit_ini_lines(items: &[Item]) -> Result<Plaintext, EmitError> {
+    let mut out = Zeroizing::new(Vec::new());
+    ini_lines(&mut out, items, None)?;
     Ok(Plaintext::copy_of(&out))
 }
 

@@ -1,6 +1,7 @@
 //! Setting and removing one value of a plain file, by its path, with nothing else touched.
 
-use super::emit::{emit_element, emit_entry, emit_lines};
+use super::emit::{emit_element, emit_entry, emit_ini_lines, emit_lines};
+use super::ini;
 use super::splice::{self, Edit};
 use super::{Branch, Entry, Format, Indent, Item, Layout, Node, Scalar, Span, Tree, Value, duplicate_item};
 use crate::pure::secret::Plaintext;
@@ -105,8 +106,34 @@ pub fn set(tree: &Tree, path: &[Step], value: Node) -> Result<Plaintext, PathErr
         return Err(PathError::Merge);
     }
     let editor = Editor { tree, source, branch };
+    let wanted = value.duplicate();
     let edit = editor.set(path, value)?;
-    Ok(cut_as_before(tree, splice::apply(source, 0..source.len(), vec![edit])))
+    let text = cut_as_before(tree, splice::apply(source, 0..source.len(), vec![edit]));
+    if matches!(tree.format, Format::Ini | Format::Dotenv) && !reads_back(&text, tree.format, path, &wanted) {
+        return Err(PathError::Value);
+    }
+    Ok(text)
+}
+
+/// Whether a reader finds the texts that were set, and under their names. INI and dotenv have names, and INI texts, that
+/// no quotes can hold.
+fn reads_back(text: &Plaintext, format: Format, path: &[Step], wanted: &Node) -> bool {
+    let Ok(tree) = super::parse(text.expose(), format) else { return false };
+    let Ok(found) = find(&tree.branches, path) else { return false };
+    match (&wanted.value, &found.value) {
+        (Value::Map(wanted), Value::Map(found)) => wanted.iter().all(|item| match item {
+            Item::Entry(entry) => {
+                let same = child(found, &Step::Key(entry.key.clone()));
+                same.is_some_and(|node| same_text(&entry.value, node))
+            }
+            _ => true,
+        }),
+        _ => same_text(wanted, found),
+    }
+}
+
+fn same_text(left: &Node, right: &Node) -> bool {
+    left.text().zip(right.text()).is_some_and(|(left, right)| left.same_as(&right))
 }
 
 /// A file without a line break at its end goes on having none, unless the break belongs to the value that ends it now.
@@ -428,6 +455,13 @@ impl Editor<'_> {
             let text = Plaintext::copy_of(self.lines(item, 0)?.expose().trim_ascii_end());
             return Ok(Edit { span: span.clone(), text });
         }
+        if self.tree.format == Format::Ini && matches!(item, Item::Entry(entry) if entry.key == ini::DEFAULT) {
+            // What has no header stands before the first one.
+            let end: &[u8] = if items.is_empty() { b"" } else { b"\n" };
+            let text = Plaintext::new([self.lines(item, 0)?.expose(), end].concat());
+            let start = self.branch.span.start;
+            return Ok(Edit { span: start..start, text });
+        }
         if flow {
             let text = self.inline_item(item)?;
             let Some(last) = last else { return Ok(Edit { span: end..end, text }) };
@@ -463,9 +497,7 @@ impl Editor<'_> {
         match self.tree.format {
             // A key of an INI section, not a section: printed as one line.
             Format::Ini if matches!(item, Item::Entry(entry) if matches!(entry.value.value, Value::Scalar(_))) => {
-                emit_lines(&items, Format::Dotenv, column, Indent::default())
-                    .map(|text| Plaintext::from(text.expose_str().unwrap_or_default().replacen('=', " = ", 1)))
-                    .map_err(|_| PathError::Value)
+                emit_ini_lines(&items).map_err(|_| PathError::Value)
             }
             format => {
                 let text = emit_lines(&items, format, column, Indent::default()).map_err(|_| PathError::Value)?;
@@ -587,6 +619,10 @@ mod tests {
             ("A=1", Dotenv, r#"["B"]"#, "\"x\"", "A=1\nB=x"),
             ("[s]\na = 1\n", Ini, r#"["s"]["a"]"#, "\"2\"", "[s]\na = 2\n"),
             ("[s]\na = 1\n\n[t]\nx = 1\n", Ini, r#"["s"]["b"]"#, "\"2\"", "[s]\na = 1\nb = 2\n\n[t]\nx = 1\n"),
+            ("[s]\na = 1\n", Ini, r#"["s"]["b"]"#, r#""x\ny""#, "[s]\na = 1\nb = \"\"\"x\ny\"\"\"\n"),
+            ("[s]\na = 1\n", Ini, r#"["s"]["b"]"#, r#"" x;y""#, "[s]\na = 1\nb = ` x;y`\n"),
+            ("[s]\na = 1\n", Ini, r#"["s"]["b:c"]"#, r#""x""#, "[s]\na = 1\n`b:c` = x\n"),
+            ("; c\n[s]\na = 1\n", Ini, r#"["DEFAULT"]["b"]"#, r#""x""#, "b = x\n\n; c\n[s]\na = 1\n"),
         ] {
             assert_eq!(run(text, format, path, Some(value)).as_deref(), Ok(expected), "{text:?} {path}");
         }
@@ -594,6 +630,12 @@ mod tests {
             (Ini, r#"["top"]"#, "\"x\""),
             (Ini, r#"["s"]["a"]"#, "{\"b\": \"c\"}"),
             (Ini, r#"["s"]"#, "{\"b\": null}"),
+            // Names and texts that a reader would find changed.
+            (Ini, r#"["s"][" b"]"#, "\"x\""),
+            (Ini, r#"["s"]["-"]"#, "\"x\""),
+            (Ini, r#"["t"]"#, "{\" b\": \"x\"}"),
+            (Dotenv, "[\"#b\"]", "\"x\""),
+            (Dotenv, r#"["B"]"#, r#""C:\\new""#),
             (Dotenv, r#"["A"]"#, "[1]"),
             (Dotenv, r#"["A"]"#, "null"),
         ] {
