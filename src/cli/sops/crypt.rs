@@ -123,6 +123,10 @@ pub fn seal(
         let what = "File cannot be completely empty, it must contain at least one document";
         return Err(Failure::new(code::FILE_IS_EMPTY, what));
     }
+    if source == Format::Yaml && input.bytes.expose().trim_ascii().is_empty() {
+        let what = "the file is empty".to_owned();
+        return Err(fail(FormatError::Syntax { format: source, line: 1, what }.into()));
+    }
     let mut random = files::random()?;
     sops::seal(&tree, target, &plan, &files::now(), &mut random, &mut run.wrap()).map_err(fail)
 }

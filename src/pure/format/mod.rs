@@ -24,8 +24,8 @@ pub(in crate::pure) use ini::DEFAULT as INI_DEFAULT;
 pub use number::{float_text, parse_int};
 pub(in crate::pure) use tree::duplicate_item;
 pub use tree::{Branch, Comment, Element, Entry, Item, Layout, Node, Scalar, Span, Tree, Value, line_of};
-pub(in crate::pure) use yaml::place_comment;
 pub use yaml::time;
+pub(in crate::pure) use yaml::{misplaced_tab, place_comment};
 
 use super::error::{Explain, Retry};
 use super::limits;

@@ -12,7 +12,9 @@ use super::open::{Mac, MacPolicy, Opened, open_with_key, shown_elsewhere};
 use super::selector::Selector;
 use super::walk::{CommentLeaf, Leaf, Place, Visit, unwritable, walk};
 use super::{Document, carrier, check, ini_comments, value};
-use crate::pure::format::{self, Branch, Comment, Entry, Format, Indent, Item, Scalar, Tree, Value, splice};
+use crate::pure::format::{
+    self, Branch, Comment, Entry, Format, FormatError, Indent, Item, Scalar, Tree, Value, splice,
+};
 use crate::pure::keys::{DATA_KEY_BYTES, DataKey, KeyError, KeyRef, LocalKeys, Wrapped, WrappedKey, shamir};
 use crate::pure::secret::Plaintext;
 
@@ -66,6 +68,17 @@ pub fn wrap_local(local: &dyn LocalKeys) -> impl FnMut(&[(&KeyRef, &Plaintext)])
     move |wanted| wanted.iter().map(|(key, secret)| one(key, secret)).collect()
 }
 
+/// No other reader takes a file with a tab in the place of blanks.
+fn check_tabs(plain: &Tree) -> Result<(), SopsError> {
+    match (plain.format == Format::Yaml).then(|| format::misplaced_tab(plain)).flatten() {
+        None => Ok(()),
+        Some(line) => {
+            let what = "a tab stands where only blanks may".to_owned();
+            Err(FormatError::Syntax { format: Format::Yaml, line, what }.into())
+        }
+    }
+}
+
 /// Seals a plain file. `now` is RFC 3339 in seconds, UTC. When the target is the source's format, only selected values
 /// and comments change, and the `sops` block is added; another target is printed anew.
 ///
@@ -81,8 +94,11 @@ pub fn seal(
     wrap: Wrap<'_>,
 ) -> Result<Plaintext, SopsError> {
     check(plain)?;
+    check_tabs(plain)?;
+    // What another format than that of the plaintext reserves is reserved as well.
+    let is_reserved = |item: &Item| metadata::is_metadata(item, plain.format) || metadata::is_metadata(item, target);
     for item in plain.branches.iter().flat_map(|branch| &branch.items) {
-        if let (true, Item::Entry(entry)) = (metadata::is_metadata(item, plain.format), item) {
+        if let (true, Item::Entry(entry)) = (is_reserved(item), item) {
             return Err(SopsError::AlreadyEncrypted { entry: entry.key.clone() });
         }
     }
@@ -143,9 +159,11 @@ pub(super) fn reseal_as(
     random: Random<'_>,
 ) -> Result<Plaintext, SopsError> {
     check(plain)?;
+    check_tabs(plain)?;
     let document = opened.document();
+    let is_reserved = |item: &Item| metadata::is_metadata(item, plain.format) || metadata::is_metadata(item, target);
     for item in plain.branches.iter().flat_map(|branch| &branch.items) {
-        if let (true, Item::Entry(entry)) = (metadata::is_metadata(item, plain.format), item) {
+        if let (true, Item::Entry(entry)) = (is_reserved(item), item) {
             return Err(SopsError::AlreadyEncrypted { entry: entry.key.clone() });
         }
     }

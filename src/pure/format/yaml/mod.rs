@@ -3,10 +3,12 @@
 mod comments;
 mod read;
 mod resolve;
+mod tabs;
 pub mod time;
 mod write;
 
 pub(in crate::pure) use read::place_comment;
 pub(super) use read::read;
 pub use resolve::resolve_plain;
+pub(in crate::pure) use tabs::misplaced as misplaced_tab;
 pub use write::{Room, key_text, scalar_text};
