@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args as _, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::adapters::process;
+use go_flags::UsageTo;
 
 pub mod check;
 pub mod crds;
@@ -136,13 +137,21 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     })
 }
 
-/// The flags of a verb, on the command that stands for it.
-type Flags = fn(Command) -> Command;
+/// A verb that stands for a program of Go's with a variable for each flag.
+struct Gos {
+    verb: &'static str,
+    /// Its flags, on the command that stands for it.
+    flags: fn(Command) -> Command,
+    usage: UsageTo,
+}
 
-/// Verbs that stand for a program of Go's with a variable for each flag.
-const GOS: [(&str, Flags); 2] = [
-    ("kubeseal", kubeseal::KubesealArgs::augment_args),
-    ("sealed-secrets-controller", sealed_secrets_controller::ControllerArgs::augment_args),
+const GOS: [Gos; 2] = [
+    Gos { verb: "kubeseal", flags: kubeseal::KubesealArgs::augment_args, usage: UsageTo::Stdout },
+    Gos {
+        verb: "sealed-secrets-controller",
+        flags: sealed_secrets_controller::ControllerArgs::augment_args,
+        usage: UsageTo::Stderr,
+    },
 ];
 
 /// A command line that clap can read.
@@ -159,6 +168,7 @@ impl Line {
     fn of(mut arguments: Vec<OsString>) -> Result<Self, ExitCode> {
         let name = arguments.first().map(|name| Path::new(name).file_stem().unwrap_or_default().to_string_lossy());
         let personality = name.and_then(|name| personality(&name));
+        let called = arguments.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut command = Cli::command();
         if let (Some(verb), Some(first)) = (personality, arguments.first_mut()) {
             *first = verb.into();
@@ -175,8 +185,13 @@ impl Line {
             let command = command.mut_subcommand("sops", |_| defined(sops));
             return Ok(Self { command, arguments, usage_status: 1 });
         }
-        if let Some((name, flags)) = GOS.iter().find(|(name, _)| verb == *name) {
-            command = command.mut_subcommand(name, |verb| defined(go_flags::forgive(flags(verb), &mut complain)));
+        if let Some(Gos { verb, flags, usage }) = GOS.iter().find(|program| verb == program.verb) {
+            let program = if personality.is_some() { called } else { format!("latchwork {verb}") };
+            let known = flags(Command::new(*verb));
+            let words = go_flags::read(&known, arguments.split_off(at + 1), &mut complain);
+            let words = words.map_err(|why| ExitCode::from(go_flags::stop(&why, known, &program, *usage)))?;
+            arguments.extend(words);
+            command = command.mut_subcommand(verb, |verb| defined(go_flags::prepared(flags(verb))));
         }
         Ok(Self { command, arguments, usage_status: 2 })
     }

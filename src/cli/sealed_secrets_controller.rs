@@ -12,7 +12,7 @@ use clap::{ArgAction, Args};
 use tokio_util::sync::CancellationToken;
 
 use super::complain;
-use super::go_flags::{boolean, klog};
+use super::go_flags::{boolean, count, duration, float};
 use super::operator::{SealedEndpoints, stop_on_signal};
 use crate::adapters::k8s::lease::Timing;
 use crate::adapters::k8s::lock::LockKind;
@@ -27,22 +27,22 @@ const VERSION: &str = concat!("v0.38.4+latchwork.", env!("CARGO_PKG_VERSION"));
 
 /// Run as the Sealed Secrets controller does, with its flags and its variables SEALED_SECRETS_…
 #[derive(Args)]
-#[command(disable_version_flag = true)]
+#[command(disable_version_flag = true, disable_help_flag = true)]
 pub struct ControllerArgs {
     /// Prefix used to name keys
     #[arg(long, env = "SEALED_SECRETS_KEY_PREFIX", hide_env = true, default_value = "sealed-secrets-key")]
     key_prefix: String,
     /// Size of encryption key
-    #[arg(long, env = "SEALED_SECRETS_KEY_SIZE", hide_env = true, default_value_t = 4096)]
+    #[arg(long, env = "SEALED_SECRETS_KEY_SIZE", hide_env = true, default_value_t = 4096, value_parser = count::<usize>)]
     key_size: usize,
     /// Duration that certificate is valid for
-    #[arg(long, env = "SEALED_SECRETS_KEY_TTL", hide_env = true, default_value = "87600h", value_parser = go_duration)]
+    #[arg(long, env = "SEALED_SECRETS_KEY_TTL", hide_env = true, default_value = "87600h", value_parser = duration)]
     key_ttl: Duration,
     /// Common name of issuer and subject of generated certificates
     #[arg(long, env = "SEALED_SECRETS_MY_CN", hide_env = true, default_value = "")]
     my_cn: String,
     /// New key generation period (automatic rotation deactivated if 0)
-    #[arg(long, alias = "rotate-period", env = "SEALED_SECRETS_KEY_RENEW_PERIOD", hide_env = true, default_value = "720h", value_parser = go_duration)]
+    #[arg(long, alias = "rotate-period", env = "SEALED_SECRETS_KEY_RENEW_PERIOD", hide_env = true, default_value = "720h", value_parser = duration)]
     key_renew_period: Duration,
     /// Ordering of keys: CertNotBefore or SecretCreationTimestamp
     #[arg(long, env = "SEALED_SECRETS_KEY_ORDER_PRIORITY", hide_env = true, default_value = "CertNotBefore")]
@@ -63,17 +63,17 @@ pub struct ControllerArgs {
     #[arg(long, env = "SEALED_SECRETS_LABEL_SELECTOR", hide_env = true, default_value = "")]
     label_selector: String,
     /// Sustained requests per second to /v1/verify and /v1/rotate
-    #[arg(long, env = "SEALED_SECRETS_RATE_LIMIT", hide_env = true, default_value_t = 2)]
+    #[arg(long, env = "SEALED_SECRETS_RATE_LIMIT", hide_env = true, default_value_t = 2, value_parser = count::<u32>)]
     rate_limit: u32,
     /// Requests above that rate at once
-    #[arg(long, env = "SEALED_SECRETS_RATE_LIMIT_BURST", hide_env = true, default_value_t = 2)]
+    #[arg(long, env = "SEALED_SECRETS_RATE_LIMIT_BURST", hide_env = true, default_value_t = 2, value_parser = count::<u32>)]
     rate_limit_burst: u32,
     /// Annotations of new key Secrets: k=v,k=v
-    #[arg(long, env = "SEALED_SECRETS_PRIVATEKEY_ANNOTATIONS", hide_env = true, default_value = "", value_parser = pairs)]
-    privatekey_annotations: BTreeMap<String, String>,
+    #[arg(long, env = "SEALED_SECRETS_PRIVATEKEY_ANNOTATIONS", hide_env = true, default_value = "")]
+    privatekey_annotations: String,
     /// Labels of new key Secrets: k=v,k=v
-    #[arg(long, env = "SEALED_SECRETS_PRIVATEKEY_LABELS", hide_env = true, default_value = "", value_parser = pairs)]
-    privatekey_labels: BTreeMap<String, String>,
+    #[arg(long, env = "SEALED_SECRETS_PRIVATEKEY_LABELS", hide_env = true, default_value = "")]
+    privatekey_labels: String,
     /// Delete Secrets of deleted SealedSecrets, instead of leaving that to Kubernetes
     #[arg(long, env = "SEALED_SECRETS_OLD_GC_BEHAVIOR", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     old_gc_behavior: bool,
@@ -93,16 +93,16 @@ pub struct ControllerArgs {
     #[arg(long, env = "SEALED_SECRETS_LOG_INFO_STDOUT", hide_env = true, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     log_info_stdout: bool,
     /// Address of the HTTP server
-    #[arg(long, env = "SEALED_SECRETS_LISTEN_ADDR", hide_env = true, default_value = ":8080", value_parser = go_address)]
-    listen_addr: SocketAddr,
+    #[arg(long, env = "SEALED_SECRETS_LISTEN_ADDR", hide_env = true, default_value = ":8080")]
+    listen_addr: String,
     /// Address of /metrics
-    #[arg(long, env = "SEALED_SECRETS_LISTEN_METRICS_ADDR", hide_env = true, default_value = ":8081", value_parser = go_address)]
-    listen_metrics_addr: SocketAddr,
+    #[arg(long, env = "SEALED_SECRETS_LISTEN_METRICS_ADDR", hide_env = true, default_value = ":8081")]
+    listen_metrics_addr: String,
     /// How long a client may take to send a request
-    #[arg(long, env = "SEALED_SECRETS_READ_TIMEOUT", hide_env = true, default_value = "2m", value_parser = go_duration)]
+    #[arg(long, env = "SEALED_SECRETS_READ_TIMEOUT", hide_env = true, default_value = "2m", value_parser = duration)]
     read_timeout: Duration,
     /// How long the answer to a request may take
-    #[arg(long, env = "SEALED_SECRETS_WRITE_TIMEOUT", hide_env = true, default_value = "2m", value_parser = go_duration)]
+    #[arg(long, env = "SEALED_SECRETS_WRITE_TIMEOUT", hide_env = true, default_value = "2m", value_parser = duration)]
     write_timeout: Duration,
     /// Leave out the metric condition_info, which names every SealedSecret
     #[arg(long, env = "SEALED_SECRETS_METRICS_OMIT_SECRET_LABELS", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
@@ -114,7 +114,7 @@ pub struct ControllerArgs {
     #[arg(long, env = "LATCHWORK_LEADER_ELECT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     leader_elect: bool,
     /// Print version information and exit
-    #[arg(long, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    #[arg(long, env = "SEALED_SECRETS_VERSION", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     version: bool,
     #[command(flatten)]
     accepted: AcceptedArgs,
@@ -125,16 +125,12 @@ pub struct ControllerArgs {
 struct AcceptedArgs {
     #[arg(long, hide = true, env = "SEALED_SECRETS_WATCH_FOR_SECRETS", hide_env = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     watch_for_secrets: Option<bool>,
-    #[arg(long, hide = true, env = "SEALED_SECRETS_MAX_UNSEAL_RETRIES", hide_env = true)]
+    #[arg(long, hide = true, env = "SEALED_SECRETS_MAX_UNSEAL_RETRIES", hide_env = true, value_parser = count::<i64>)]
     max_unseal_retries: Option<i64>,
-    #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_QPS", hide_env = true, allow_hyphen_values = true)]
+    #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_QPS", hide_env = true, allow_hyphen_values = true, value_parser = float)]
     kubeclient_qps: Option<f32>,
-    #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_BURST", hide_env = true)]
+    #[arg(long, hide = true, env = "SEALED_SECRETS_KUBECLIENT_BURST", hide_env = true, value_parser = count::<i64>)]
     kubeclient_burst: Option<i64>,
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
-    logtostderr: Option<String>,
-    #[arg(long, short = 'v', hide = true, value_parser = klog::level)]
-    v: Option<String>,
 }
 
 /// Runs until SIGTERM.
@@ -180,8 +176,8 @@ impl ControllerArgs {
             in_cluster_only: true,
             watch_namespace: (!all).then(|| namespace.clone()),
             namespace: Some(namespace),
-            listen: self.listen_addr,
-            listen_metrics: self.listen_metrics_addr,
+            listen: go_address(&self.listen_addr).map_err(anyhow::Error::msg)?,
+            listen_metrics: go_address(&self.listen_metrics_addr).map_err(anyhow::Error::msg)?,
             leader_elect: self.leader_elect,
             lock: LockKind::Secret,
             lease_name: "latchwork-sealed-secrets-leader".into(),
@@ -208,8 +204,8 @@ impl ControllerArgs {
                     }
                 },
                 key_cutoff,
-                key_labels: self.privatekey_labels.clone(),
-                key_annotations: self.privatekey_annotations.clone(),
+                key_labels: pairs(&self.privatekey_labels).map_err(anyhow::Error::msg)?,
+                key_annotations: pairs(&self.privatekey_annotations).map_err(anyhow::Error::msg)?,
                 deprecated_data: self.accept_deprecated_v1_data,
                 update_status: self.update_status,
                 repair: !self.skip_recreate,
@@ -258,49 +254,12 @@ fn pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
     text.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect()
 }
 
-/// A duration as Go writes it (`720h`, `1h30m`, `1.5s`, `0`); negative ones count as zero, which turns a period off.
-fn go_duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 8] =
-        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let wrong = || format!("invalid duration {text:?}");
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(Duration::ZERO);
-    }
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let (number, after) = rest.split_at(end);
-        let number: f64 = number.parse().map_err(|_| wrong())?;
-        let end = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(end);
-        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-        seconds += number * factor;
-        rest = after;
-    }
-    if text.is_empty() {
-        return Err(wrong());
-    }
-    Duration::try_from_secs_f64(if negative { 0.0 } else { seconds }).map_err(|_| wrong())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn durations_and_addresses_are_gos() {
-        for (text, seconds) in
-            [("720h", 2_592_000.0), ("1h30m", 5400.0), ("1.5s", 1.5), ("0", 0.0), ("100ms", 0.1), ("-1h", 0.0)]
-        {
-            assert_eq!(go_duration(text).map(|d| d.as_secs_f64()), Ok(seconds), "{text}");
-        }
-        for text in ["", "5", "1d", "h", "1h2", "x"] {
-            assert!(go_duration(text).is_err(), "{text}");
-        }
+    fn addresses_are_gos() {
         assert_eq!(go_address(":8080").map(|a| a.to_string()), Ok("[::]:8080".into()));
         assert!(go_address("8080").is_err());
         assert_eq!(pairs("a=b, c=d=e,").map(|p| p.len()), Ok(2));

@@ -232,3 +232,196 @@ fn truth_is_spelt_as_go_does_and_a_variable_that_no_flag_takes_is_passed_over() 
         }
     }
 }
+
+/// A run without what differs on purpose: the text about the flags, the version behind the `+`, the program's name.
+#[derive(Debug, PartialEq)]
+struct Told {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Told {
+    fn of(ran: &Ran) -> Self {
+        let is_usage = format!("{}{}", ran.stdout, ran.stderr).contains("Usage");
+        let plain = |text: &str| {
+            let line = |line: &str| {
+                let line = line.split("+latchwork").next().unwrap_or_default();
+                if line.starts_with("Usage of ") { "Usage of PROGRAM:".to_owned() } else { line.to_owned() }
+            };
+            let lines: Vec<_> = text.lines().map(line).collect();
+            // Where the text about the flags is, and the line behind it, which says what is wrong.
+            let (first, last) = (lines.first().cloned().unwrap_or_default(), lines.last().cloned().unwrap_or_default());
+            match lines.len() {
+                3.. if is_usage && ran.status.code() == Some(2) => format!("usage\n{last}"),
+                3.. if is_usage => "usage".to_owned(),
+                1 if is_usage => first,
+                _ => lines.join("\n"),
+            }
+        };
+        Self { status: ran.status.code(), stdout: plain(&ran.stdout), stderr: plain(&ran.stderr) }
+    }
+}
+
+/// What is wrong with a flag is said in the words, on the stream and with the status of the real program.
+#[test]
+fn wrong_flags_are_refused_in_the_same_words() {
+    let kubeseal: &[&[&str]] = &[
+        &["--nope"],
+        &["--nope=value", "--version"],
+        &["x", "--nope"],
+        &["--version", "--nope"],
+        &["--help", "--nope"],
+        &["--nope", "-h"],
+        &["-h", "--nope"],
+        &["-hx"],
+        &["-Z"],
+        &["-é"],
+        &["-'"],
+        &["-t"],
+        &["-test.v", "--version"],
+        &["--test.v"],
+        &["--cer", "x"],
+        &["--RAW"],
+        &["--controller_name=x"],
+        &["--log-dir=x"],
+        &["---x"],
+        &["--=x"],
+        &["-=x"],
+        &["-", "--version"],
+        &["--version", "--", "--nope"],
+        &["--cert"],
+        &["-o"],
+        &["-vn"],
+        &["--v"],
+        &["--cert", "--version", "--version"],
+        &["--scope=galaxy"],
+        &["--scope", "Strict"],
+        &["--scope=", "--version"],
+        &["--fetch-cert=x"],
+        &["--fetch-cert="],
+        &["--help=x"],
+        &["--version=yes"],
+        &["--rotate=\"\n\u{1}"],
+        &["--help", "--version"],
+        &["--help=false", "--version"],
+        &["--help=true"],
+        &["--help"],
+        &["--version", "--version=false", "--help"],
+        &["-vx"],
+        &["-v=99999999999"],
+        &["--logtostderr=x"],
+        &["--stderrthreshold=x"],
+        &["--vmodule=a"],
+        &["--vmodule=a=1=2"],
+        &["--vmodule=a=-1"],
+        &["--log_file_max_size=+5"],
+        &["--log_backtrace_at=a:1"],
+        &["--log_backtrace_at=a.go:0"],
+        &["--from-file=\"a"],
+        &["--from-file=a\"b"],
+        &["--from-file=x,\"a\nb\"c"],
+        &["--recovery-private-key=\n"],
+        &["--recovery-private-key=,", "--version"],
+        &["--secret-file=", "--merge-into=", "--kubeconfig=", "--certificate-authority=", "-w", "", "--version"],
+    ];
+    let controller: &[&[&str]] = &[
+        &["--nope"],
+        &["x", "--nope"],
+        &["-v=1"],
+        &["-version"],
+        &["--logtostderr"],
+        &["--help"],
+        &["--help=false", "--version"],
+        &["--version", "-h"],
+        &["--nope", "-h"],
+        &["--version=x"],
+        &["--key-size"],
+        &["--key-size=x"],
+        &["--key-size="],
+        &["--key-size=0x10", "--version"],
+        &["--key-size=-5", "--version"],
+        &["--key-size=99999999999999999999"],
+        &["--rate-limit=-1", "--version"],
+        &["--rate-limit=1.5"],
+        &["--kubeclient-qps=x"],
+        &["--kubeclient-qps=1e50"],
+        &["--kubeclient-burst=x"],
+        &["--max-unseal-retries=x"],
+        &["--update-status=x"],
+        &["--update-status", "false", "--version"],
+        &["--key-ttl=x"],
+        &["--key-ttl=5"],
+        &["--key-ttl="],
+        &["--key-ttl=-1h", "--version"],
+        &["--read-timeout=1d"],
+        &["--rotate-period=x"],
+        &["--rotate-period=1h", "--rotate-period=2h", "--version"],
+        &["--privatekey-labels=a", "--listen-addr=x", "--key-cutoff-time=x", "--key-prefix=A", "--version"],
+    ];
+    for (pair, table) in [(&PAIRS[1], kubeseal), (&PAIRS[0], controller)] {
+        for arguments in table {
+            let [theirs, ours] =
+                [pair.theirs(arguments), pair.ours(arguments)].map(|command| Told::of(&run(command, b"")));
+            assert_eq!(theirs, ours, "{} {arguments:?}", pair.theirs);
+        }
+    }
+    // As a verb of the program, too.
+    let mut verb = process::latchwork();
+    verb.args(["kubeseal", "--nope"]);
+    let ran = run(verb, b"");
+    assert!(ran.stdout.ends_with("\nunknown flag: --nope\n"), "{}", shown(&ran));
+    assert_eq!((ran.status.code(), ran.stderr.as_str()), (Some(2), "Usage of latchwork kubeseal:\n"));
+}
+
+/// Flags, and variables without what all begin with.
+type Given<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// The variables come before the flags, and a list has what both say.
+#[test]
+fn variables_come_before_flags() {
+    let table: &[Given] = &[
+        (&[], &[("HELP", "true")]),
+        (&["--help=false", "--version"], &[("HELP", "true")]),
+        (&["--version"], &[("HELP", "1")]),
+        (&["--help"], &[("VERSION", "t")]),
+        (&["--version=false", "--help"], &[("VERSION", "true")]),
+        (&["--recovery-unseal", "--recovery-private-key", "/no/flag"], &[("RECOVERY_PRIVATE_KEY", "/no/variable")]),
+        (&["--recovery-unseal"], &[("RECOVERY_PRIVATE_KEY", ",")]),
+        (&["--recovery-unseal", "--recovery-private-key=,"], &[]),
+        (&["--recovery-unseal", "--recovery-private-key= a"], &[]),
+        (&["--recovery-unseal", "--recovery-private-key=\"/no,where\""], &[]),
+        (&["--recovery-unseal", "--recovery-private-key=", "--recovery-private-key=,"], &[]),
+        (&["--from-file=,"], &[]),
+        (&["--from-file=a"], &[("FROM_FILE", "b"), ("RAW", "1")]),
+        (&["--from-file=", "--from-file=", "--cert=/no/cert"], &[]),
+        (&[], &[("FROM_FILE", "a,\"b,c\"")]),
+        (&["--cert=/no/flag"], &[("CERT", "/no/variable")]),
+        (&["--secret-file=", "--cert=/no/cert"], &[("SECRET_FILE", "/no/variable")]),
+        (&["--rotate", "--version"], &[]),
+    ];
+    let pair = &PAIRS[1];
+    for (arguments, variables) in table {
+        let [theirs, ours] = [pair.theirs(arguments), pair.ours(arguments)].map(|mut command| {
+            let variables = variables.iter().map(|(name, value)| (format!("SEALED_SECRETS_{name}"), value));
+            command.env("KUBECONFIG", "/dev/null").envs(variables);
+            let mut told = Told::of(&run(command, b""));
+            // Ours is never among what is redirected into a file.
+            let notice = "Flag --rotate has been deprecated, please use --re-encrypt instead";
+            if told.stderr == notice {
+                told = Told { stdout: format!("{notice}\n{}", told.stdout), stderr: String::new(), ..told };
+            }
+            told
+        });
+        assert_eq!(theirs, ours, "{arguments:?} {variables:?}");
+    }
+    let controller = &PAIRS[0];
+    for (name, value) in [("VERSION", "true"), ("ROTATE_PERIOD", "1h")] {
+        let flags: &[&str] = if name == "VERSION" { &[] } else { &["--version"] };
+        let [theirs, ours] = [controller.theirs(flags), controller.ours(flags)].map(|mut command| {
+            command.env(format!("SEALED_SECRETS_{name}"), value);
+            Told::of(&run(command, b""))
+        });
+        assert_eq!(theirs, ours, "{name}");
+    }
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 
 use crate::adapters::k8s::Overrides;
-use crate::cli::go_flags::{boolean, klog};
+use crate::cli::go_flags::{boolean, klog, path};
 use crate::cli::pin::UsePin;
 use crate::pure::sealed::Scope;
 
@@ -26,10 +26,10 @@ pub struct KubesealArgs {
     #[arg(long, short = 'o', env = "SEALED_SECRETS_FORMAT", default_value = "json", hide_env = true)]
     pub(super) format: String,
     /// Sealed-secret (output) file
-    #[arg(long, short = 'w', env = "SEALED_SECRETS_SEALED_SECRET_FILE", hide_env = true)]
+    #[arg(long, short = 'w', env = "SEALED_SECRETS_SEALED_SECRET_FILE", hide_env = true, value_parser = path())]
     pub(super) sealed_secret_file: Option<PathBuf>,
     /// Secret (input) file
-    #[arg(long, short = 'f', env = "SEALED_SECRETS_SECRET_FILE", hide_env = true)]
+    #[arg(long, short = 'f', env = "SEALED_SECRETS_SECRET_FILE", hide_env = true, value_parser = path())]
     pub(super) secret_file: Option<PathBuf>,
     /// Write certificate to stdout. Useful for later use with --cert
     #[arg(long, env = "SEALED_SECRETS_FETCH_CERT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
@@ -41,7 +41,7 @@ pub struct KubesealArgs {
     #[arg(long, env = "SEALED_SECRETS_VALIDATE", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) validate: bool,
     /// Merge items from secret into an existing sealed secret file, updating the file in-place
-    #[arg(long, env = "SEALED_SECRETS_MERGE_INTO", hide_env = true)]
+    #[arg(long, env = "SEALED_SECRETS_MERGE_INTO", hide_env = true, value_parser = path())]
     pub(super) merge_into: Option<PathBuf>,
     /// Encrypt a raw value passed via the --from-* flags instead of the whole secret object
     #[arg(long, env = "SEALED_SECRETS_RAW", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
@@ -53,10 +53,10 @@ pub struct KubesealArgs {
     #[arg(long, env = "SEALED_SECRETS_FROM_FILE", hide_env = true, value_delimiter = ',')]
     pub(super) from_file: Vec<String>,
     /// Path to a kube config. Only required if out-of-cluster
-    #[arg(long, env = "SEALED_SECRETS_KUBECONFIG", hide_env = true)]
+    #[arg(long, env = "SEALED_SECRETS_KUBECONFIG", hide_env = true, value_parser = path())]
     pub(super) kubeconfig: Option<PathBuf>,
     /// Scope of the sealed secret: strict, namespace-wide, cluster-wide. Without it the annotations of the input decide
-    #[arg(long, env = "SEALED_SECRETS_SCOPE", hide_env = true, default_value = "strict")]
+    #[arg(long, env = "SEALED_SECRETS_SCOPE", hide_env = true, default_value = "strict", value_parser = scope)]
     pub(super) scope: Scope,
     /// Re-encrypt the given sealed secret to use the latest cluster key
     #[arg(long, env = "SEALED_SECRETS_RE_ENCRYPT", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
@@ -68,7 +68,7 @@ pub struct KubesealArgs {
     #[arg(long, env = "SEALED_SECRETS_RECOVERY_UNSEAL", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) recovery_unseal: bool,
     /// Private key file for --recovery-unseal: PEM, or the JSON/YAML of a key Secret or of a List of them
-    #[arg(long, env = "SEALED_SECRETS_RECOVERY_PRIVATE_KEY", hide_env = true, value_delimiter = ',')]
+    #[arg(long, env = "SEALED_SECRETS_RECOVERY_PRIVATE_KEY", hide_env = true, value_delimiter = ',', value_parser = path())]
     pub(super) recovery_private_key: Vec<PathBuf>,
     /// What the certificate pinned in the repository (.latchwork/recipients) is good for
     #[arg(long, env = "LATCHWORK_PIN", hide_env = true, value_name = "HOW", default_value = "use")]
@@ -77,8 +77,8 @@ pub struct KubesealArgs {
     #[arg(long, env = "SEALED_SECRETS_VERSION", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub(super) version: bool,
     /// Print this help message
-    #[arg(long, short = 'h', action = ArgAction::Help)]
-    help: Option<bool>,
+    #[arg(long, env = "SEALED_SECRETS_HELP", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    help: bool,
 
     #[command(flatten, next_help_heading = "Cluster (as kubectl)")]
     pub(super) cluster: ClusterArgs,
@@ -114,7 +114,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, env = "SEALED_SECRETS_AS_UID", hide_env = true)]
     as_uid: Option<String>,
     /// Group to impersonate; may be repeated
-    #[arg(long, env = "SEALED_SECRETS_AS_GROUP", hide_env = true, value_delimiter = ',')]
+    #[arg(long, env = "SEALED_SECRETS_AS_GROUP", hide_env = true)]
     as_group: Vec<String>,
     /// Client certificate file
     #[arg(long, env = "SEALED_SECRETS_CLIENT_CERTIFICATE", hide_env = true)]
@@ -123,7 +123,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, env = "SEALED_SECRETS_CLIENT_KEY", hide_env = true)]
     client_key: Option<String>,
     /// Certificate authority file
-    #[arg(long, env = "SEALED_SECRETS_CERTIFICATE_AUTHORITY", hide_env = true)]
+    #[arg(long, env = "SEALED_SECRETS_CERTIFICATE_AUTHORITY", hide_env = true, value_parser = path())]
     certificate_authority: Option<PathBuf>,
     /// Do not check the API server's certificate
     #[arg(long, env = "SEALED_SECRETS_INSECURE_SKIP_TLS_VERIFY", hide_env = true, default_value_t, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
@@ -174,7 +174,14 @@ impl ClusterArgs {
     }
 }
 
-/// Accepted for scripts that pass them: the logging flags of Go programs, and positional arguments.
+fn scope(text: &str) -> Result<Scope, String> {
+    text.parse().map_err(|_| {
+        let names = Scope::ALL.map(Scope::name);
+        format!("must be one of: {}", names.join(", "))
+    })
+}
+
+/// Accepted for scripts that pass them: the logging flags of Go programs.
 #[derive(Args)]
 struct IgnoredArgs {
     #[arg(long, short = 'v', hide = true, value_parser = klog::level)]
@@ -207,6 +214,4 @@ struct IgnoredArgs {
     skip_log_headers: Option<String>,
     #[arg(long = "add_dir_header", hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = klog::boolean)]
     add_dir_header: Option<String>,
-    #[arg(hide = true, trailing_var_arg = false)]
-    positional: Vec<String>,
 }

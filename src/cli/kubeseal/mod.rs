@@ -49,21 +49,15 @@ pub fn run(args: KubesealArgs) -> anyhow::Result<ExitCode> {
 
 struct Kubeseal {
     args: KubesealArgs,
-    output: Output,
+    /// Only who prints an object minds what cannot be printed.
+    output: Result<Output, String>,
     /// Where the result goes; `None` is standard output.
     file: Option<PathBuf>,
 }
 
 impl Kubeseal {
     fn new(mut args: KubesealArgs) -> anyhow::Result<Self> {
-        if args.rotate {
-            complain("Flag --rotate has been deprecated, please use --re-encrypt instead");
-            args.re_encrypt = true;
-        }
-        // An empty text is an empty list, as Go's programs read it.
-        if args.from_file.len() == 1 {
-            args.from_file.retain(|file| !file.is_empty());
-        }
+        args.re_encrypt |= args.rotate;
         if !args.from_file.is_empty() && !args.raw {
             bail!("--from-file requires --raw");
         }
@@ -76,7 +70,7 @@ impl Kubeseal {
         let file = set(&args.sealed_secret_file).or(in_place);
         let yaml = file.as_ref().and_then(|file| file.extension()).is_some_and(|e| e == "yaml" || e == "yml");
         let output = if yaml { Ok(Output::Yaml) } else { Output::parse(&args.format) };
-        Ok(Self { output: output.map_err(anyhow::Error::msg)?, args, file })
+        Ok(Self { output, args, file })
     }
 
     async fn run(&self) -> anyhow::Result<()> {
@@ -87,7 +81,7 @@ impl Kubeseal {
             bail!("Could not read file specified with --secret-file");
         }
         if args.recovery_unseal {
-            let text = recovery::unseal(&self.input()?, &args.recovery_private_key, self.output)?;
+            let text = recovery::unseal(&self.input()?, &args.recovery_private_key, self.output()?)?;
             // Values in clear: for nobody but who asked.
             return self.write_as(&text, Some(0o600));
         }
@@ -275,10 +269,15 @@ impl Kubeseal {
         self.write(STANDARD.encode(blob.to_bytes()).as_bytes())
     }
 
+    fn output(&self) -> anyhow::Result<Output> {
+        self.output.clone().map_err(anyhow::Error::msg)
+    }
+
     fn print_all(&self, objects: &[SealedSecret]) -> anyhow::Result<Vec<u8>> {
+        let output = self.output()?;
         let mut text = vec![];
         for object in objects {
-            text.extend(self.output.print(&printable(object)?).map_err(anyhow::Error::msg)?);
+            text.extend(output.print(&printable(object)?).map_err(anyhow::Error::msg)?);
         }
         Ok(text)
     }
