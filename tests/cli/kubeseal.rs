@@ -494,11 +494,187 @@ fn odd_secrets_are_sealed_to_the_same_text() {
         json(json!({ "annotations": { "a": "<b> & \u{2028}\u{2029}\u{1}\u{7f} \u{e9}", "<c>": "\\u003c" } })),
         json(json!({ "labels": { "a": null }, "annotations": null, "finalizers": [null] })),
         "metadata: {name: db, namespace: team}\nData: {x: eQ==}\nType: x.y/z\n".to_owned(),
+        "METADATA: {Name: db, NAMESPACE: team, Labels: {A: b}}\nSTRINGDATA: {X: eQ==}\nIMMUTABLE: true\n".to_owned(),
+        "metaData: {name: db, nameSpace: team, Finalizers: [f], GenerateName: g}\ndAtA: {x: eQ==}\nTYPE: t\n"
+            .to_owned(),
+        with("ANNOTATIONS: {sealedsecrets.bitnami.com/cluster-wide: 'true'}, CreationTimestamp: 2026-01-01T00:00:00Z"),
+        with("labels: {a: 1, b: true, 5: x}, generateName: 5, uid: 5, creationTimestamp: null"),
+        "immutable: yes\ntype: 5\nkind: null\nmetadata: {name: 5, namespace: team}\nstringData: {a: 5}\n".to_owned(),
+        r#"{"Metadata":{"Name":"db","Namespace":"team","Labels":{"A":"b"}},"Data":{"A":"eQ=="},"TYPE":"t"}"#.to_owned(),
+        r#"{"metadata":{"name":"db","namespace":"team","labels":{"a":1}},"type":5,"stringData":{"a":5,"b":true}}"#
+            .to_owned(),
+        json(json!({ "Labels": { "a": "b" } })),
+        format!("{}---\n{}", json(json!({})), json(json!({ "labels": { "a": "b" } }))),
+        format!("---\n{} ---\t\n---\n{}---\n", json(json!({})), json(json!({}))),
     ];
     for input in &inputs {
         let [theirs, ours] = BOTH.map(|(_, program)| run_ok(program(&["--cert", &cert()]), input.as_bytes()));
         assert_eq!(without_values(&theirs), without_values(&ours), "{input}");
     }
+}
+
+/// A wrong type is refused in the words of Go's decoder, which quote no value.
+#[test]
+fn wrong_types_are_refused_in_the_same_words() {
+    let with = |top: &str, metadata: &str, data: &str| {
+        format!("{top}\nmetadata: {{name: db, namespace: team{metadata}}}\n{data}\n")
+    };
+    let value = "hunter2";
+    let mut inputs = vec![];
+    for top in ["immutable: 'true'", "immutable: \"yes\"", "immutable: 1", "immutable: hunter2", "immutable: [hunter2]"]
+    {
+        inputs.push(with(top, "", "stringData: {a: b}"));
+    }
+    for top in
+        ["kind: 5", "kind: yes", "kind: [hunter2]", "kind: {a: b}", "apiVersion: 5", "apiVersion: 1.0", "Kind: 5"]
+    {
+        inputs.push(with(top, "", "stringData: {a: b}"));
+    }
+    for top in ["type: [hunter2]", "type: {a: b}", "TYPE: [x]"] {
+        inputs.push(with(top, "", "stringData: {a: b}"));
+    }
+    for metadata in [
+        "labels: {a: [hunter2]}",
+        "labels: {a: {b: c}}",
+        "labels: [a]",
+        "labels: hunter2",
+        "Labels: 5",
+        "annotations: [a]",
+        "finalizers: x",
+        "finalizers: {a: b}",
+        "uid: [a]",
+        "generation: hunter2",
+        "generation: '5'",
+        "deletionGracePeriodSeconds: x",
+        "ownerReferences: x",
+        "ownerReferences: [x]",
+        "ownerReferences: {a: b}",
+        "ownerReferences: [{controller: 'x'}]",
+        "managedFields: x",
+        "managedFields: [x]",
+    ] {
+        inputs.push(with("", &format!(", {metadata}"), "stringData: {a: b}"));
+    }
+    for data in [
+        "stringData: {a: [hunter2]}",
+        "stringData: {a: {hunter2: c}}",
+        "stringData: [a]",
+        "stringData: hunter2",
+        "stringData: 5",
+        "data: {a: 5}",
+        "data: {a: 1234}",
+        "data: {a: true}",
+        "data: {a: 1.5}",
+        "data: {a: {b: hunter2}}",
+        "data: [a]",
+        "data: hunter2",
+        "data: 5",
+    ] {
+        inputs.push(with("", "", data));
+    }
+    inputs.push("metadata: [hunter2]\nstringData: {a: b}\n".into());
+    inputs.push("metadata: {name: [a], namespace: team}\nstringData: {a: b}\n".into());
+    let whole = json!({ "metadata": { "name": "db", "namespace": "team" }, "data": { "a": "eQ==" } });
+    for (field, wrong) in [
+        ("immutable", json!("true")),
+        ("immutable", json!(1)),
+        ("kind", json!(5)),
+        ("apiVersion", json!([value])),
+        ("data", json!({ "a": 5 })),
+        ("data", json!(value)),
+        ("stringData", json!({ "a": [value] })),
+        ("metadata", json!(5)),
+        ("metadata", json!({ "name": "db", "namespace": "team", "generation": "x" })),
+        ("metadata", json!({ "name": "db", "namespace": "team", "finalizers": value })),
+    ] {
+        let mut secret = whole.clone();
+        secret[field] = wrong;
+        inputs.push(secret.to_string());
+    }
+    assert!(inputs.len() > 55);
+    for input in &inputs {
+        let [theirs, ours] = BOTH.map(|(_, program)| {
+            let ran = run(program(&["--cert", &cert()]), input.as_bytes());
+            (ran.status.code(), ran.stdout, ran.stderr)
+        });
+        assert_eq!(theirs, ours, "{input}");
+        assert!(ours.0 == Some(1) && !ours.2.contains(value), "{input}: {}", ours.2);
+    }
+    // Refused by both; theirs quotes the value, or says that there is no Secret.
+    for metadata in
+        ["creationTimestamp: hunter2", "deletionTimestamp: hunter2", "creationTimestamp: 5", "generation: 1.5"]
+    {
+        let input = with("", &format!(", {metadata}"), "stringData: {a: b}");
+        let [theirs, ours] = BOTH.map(|(_, program)| run(program(&["--cert", &cert()]), input.as_bytes()));
+        assert_eq!((theirs.status.code(), ours.status.code()), (Some(1), Some(1)), "{metadata}");
+        assert!(!ours.stderr.contains(value), "{}", ours.stderr);
+    }
+    // What is lost there in silence is refused here.
+    let object = whole.to_string();
+    for lossy in [format!("{object}garbage"), format!("{object},{object}"), format!("{object}---{object}")] {
+        let [theirs, ours] = BOTH.map(|(_, program)| run(program(&["--cert", &cert()]), lossy.as_bytes()));
+        assert_eq!((theirs.status.code(), ours.status.code()), (Some(0), Some(1)), "{lossy}");
+    }
+}
+
+/// The same of a SealedSecret that is opened, or that gets new entries.
+#[test]
+fn sealed_secrets_of_wrong_types_are_refused_in_the_same_words() {
+    let named = "metadata: {name: db, namespace: team}\nstringData: {new: x}\n";
+    let sealed: Value = serde_json::from_str(&run_ok(theirs(&["--cert", &cert()]), SECRET.as_bytes())).unwrap();
+    let table = [
+        ("/spec", json!([])),
+        ("/spec", json!("x")),
+        ("/metadata", json!(5)),
+        ("/metadata/labels", json!({ "a": 1 })),
+        ("/metadata/annotations", json!({ "sealedsecrets.bitnami.com/cluster-wide": true })),
+        ("/metadata/generation", json!("5")),
+        ("/metadata/finalizers", json!("x")),
+        ("/metadata/ownerReferences", json!([{ "name": 5 }])),
+        ("/spec/template", json!("x")),
+        ("/spec/template/type", json!(5)),
+        ("/spec/template/immutable", json!("true")),
+        ("/spec/template/data", json!(["x"])),
+        ("/spec/template/metadata/labels", json!({ "app": 1 })),
+        ("/spec/template/metadata/generation", json!("x")),
+        ("/status", json!({ "conditions": "x" })),
+    ];
+    for (path, wrong) in table {
+        let mut object = sealed.clone();
+        let (parent, field) = path.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[field] = wrong;
+        let told = BOTH.map(|(_, program)| {
+            let unseal = ["--recovery-unseal", "--recovery-private-key", &key()];
+            let opened = run(program(&unseal), object.to_string().as_bytes());
+            let file = file_with("sealed.json", &object.to_string()).display().to_string();
+            let merged = run(program(&["--cert", &cert(), "--merge-into", &file]), named.as_bytes());
+            [opened, merged].map(|ran| (ran.status.code(), ran.stdout, ran.stderr))
+        });
+        assert_eq!(told[0], told[1], "{path}");
+        assert_eq!(told[1][0].0, Some(1), "{path}");
+    }
+    // Only where it names itself the case is no matter; and one of the two names is enough.
+    let text = sealed.to_string();
+    for (from, to) in
+        [("\"kind\"", "\"Kind\""), ("\"kind\":\"SealedSecret\",", ""), ("\"apiVersion\"", "\"APIVERSION\"")]
+    {
+        let text = text.replacen(from, to, 1);
+        assert_ne!(text, sealed.to_string());
+        for (name, program) in BOTH {
+            let opened = run_ok(program(&["--recovery-unseal", "--recovery-private-key", &key()]), text.as_bytes());
+            assert_eq!(data(&opened)["both"], "d2lucw==", "{name} {to}");
+        }
+    }
+    // A template that is not there is printed, as Go prints a struct.
+    let mut bare = sealed;
+    bare["spec"].as_object_mut().unwrap().shift_remove("template");
+    let [theirs, ours] = BOTH.map(|(_, program)| {
+        let file = file_with("sealed.json", &bare.to_string());
+        run_ok(program(&["--cert", &cert(), "--merge-into", &file.display().to_string()]), named.as_bytes());
+        without_values(&std::fs::read_to_string(file).unwrap())
+    });
+    assert_eq!(theirs, ours);
+    assert!(ours.contains("\"metadata\": {}"), "{ours}");
 }
 
 /// A kubeconfig with a context that is whole, and some that are not.
@@ -650,6 +826,28 @@ fn refusals_of_the_controller_have_the_same_text() {
     let [theirs, ours] = ran("--validate", &format!("{sealed}metadata: 5\n"));
     assert_eq!((theirs.0, theirs.2.as_str()), (Some(1), "error: unable to decrypt sealed secret\n"));
     assert!(ours.0 == Some(1) && ours.2.starts_with("error: unable to decrypt sealed secret: "), "{}", ours.2);
+    // Its decoder does not mind the case of a field here, and minds its type.
+    for (field, passes) in [
+        ("Metadata: {Name: 200-text}\nSpec: {EncryptedData: {}}", true),
+        ("metadata: {name: 200-text}\nspec: {encryptedData: {}, template: {immutable: 'true'}}", false),
+        ("metadata: {name: 200-text}\nspec: {encryptedData: {}, template: {data: [x]}}", false),
+        ("metadata: {name: 200-text}\nspec: [x]", false),
+        ("metadata: {name: 200-text, generation: x}\nspec: {}", false),
+    ] {
+        let [theirs, ours] = ran("--validate", &format!("{sealed}{field}\n"));
+        let wanted = Some(if passes { 0 } else { 1 });
+        assert_eq!((theirs.0, ours.0), (wanted, wanted), "{field}: {} / {}", theirs.2, ours.2);
+        assert!(ours.2.starts_with(theirs.2.trim_end()), "{field}: {} / {}", theirs.2, ours.2);
+        let [theirs, ours] = ran("--re-encrypt", &format!("{sealed}{field}\n"));
+        let words = theirs.2.replace("error unmarshaling JSON: while decoding JSON: ", "");
+        assert!(passes || (theirs.0, words) == (ours.0, ours.2.clone()), "{field}: {} / {}", theirs.2, ours.2);
+    }
+    // Numbers pass for text there. Ours refuses them, as the API server does.
+    for labels in ["labels: {a: 1}", "annotations: {sealedsecrets.bitnami.com/cluster-wide: true}"] {
+        let [theirs, ours] =
+            ran("--validate", &format!("{sealed}metadata: {{name: 200-text, {labels}}}\nspec: {{}}\n"));
+        assert_eq!((theirs.0, ours.0), (Some(0), Some(1)), "{labels}");
+    }
     // The real one says yes to these.
     for unread in ["garbage", "a: [", "just: text\n", "{\"metadata\":"] {
         let [theirs, ours] = ran("--validate", unread);

@@ -40,7 +40,8 @@ pub(super) fn unseal(text: &[u8], key_files: &[PathBuf], output: Output) -> anyh
     ordered.insert("kind".into(), "Secret".into());
     ordered.insert("apiVersion".into(), "v1".into());
     for field in ["metadata", "immutable", "data", "type"] {
-        ordered.extend(manifest.get(field).map(|value| (field.to_owned(), value.clone())));
+        let value = manifest.get(field).filter(|value| value.as_object().is_none_or(|fields| !fields.is_empty()));
+        ordered.extend(value.map(|value| (field.to_owned(), value.clone())));
     }
     output.print(&ordered.into()).map(Zeroizing::new).map_err(anyhow::Error::msg)
 }
@@ -65,12 +66,9 @@ fn add_keys(keys: &mut SealingKeys, name: &str, text: &[u8]) -> anyhow::Result<(
     let unreadable = || format!("{name} is neither a private key in PEM nor a Secret or List in JSON or YAML");
     let text = std::str::from_utf8(text).ok().with_context(unreadable)?;
     // The parser's text could quote the key: its place is enough.
-    let backups: Vec<Option<Backup>> = match manifest::json_stream(text) {
-        Some(backups) => backups,
-        None => serde_saphyr::from_multiple(text).ok().with_context(unreadable)?,
-    };
+    let backups = manifest::read_documents::<Option<Backup>>(text).ok().with_context(unreadable)?;
     let mut found = 0;
-    for backup in backups.into_iter().flatten() {
+    for backup in backups.into_iter().filter_map(|(backup, _)| backup) {
         let list = if backup.items.is_empty() { vec![backup] } else { backup.items };
         for secret in list {
             let entry = secret.data.as_ref().and_then(|data| data.get("tls.key"));

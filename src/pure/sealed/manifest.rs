@@ -1,8 +1,10 @@
 //! One SealedSecret from the text of a request or a file.
 
-use serde::Deserialize;
+use serde::Deserialize as _;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
 
+use super::shape::{SEALED_SECRET, Shape, Type};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::one_line;
 
@@ -20,6 +22,10 @@ pub enum ManifestError {
     Kind(String),
     #[error("the SealedSecret cannot be read: its metadata do not have the right types")]
     Shape,
+    #[error("{0}")]
+    Type(String),
+    #[error("the field {0} stands there twice, in one case and another")]
+    Twice(&'static str),
 }
 
 /// Reads exactly one SealedSecret in JSON or YAML.
@@ -28,25 +34,72 @@ pub fn read_one(text: &[u8]) -> Result<SealedSecret, ManifestError> {
     typed(parse(text)?)
 }
 
-/// The same of a file that a command takes for a SealedSecret: where it names neither version nor kind, as an answer of the
+/// The same of a file that a command takes for a SealedSecret: where it does not name its version or kind, as an answer of the
 /// incumbent's controller does not, it is one.
 pub fn read_named(text: &[u8]) -> Result<SealedSecret, ManifestError> {
     let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
     let mut value = parse(text)?;
-    if let Some(fields) = value.as_object_mut().filter(|fields| fields.get("spec").is_some_and(Value::is_object)) {
-        let unnamed = |fields: &Map<String, Value>, field| fields.get(field).is_none_or(Value::is_null);
-        if unnamed(fields, "apiVersion") && unnamed(fields, "kind") {
-            fields.insert("apiVersion".into(), "bitnami.com/v1alpha1".into());
-            fields.insert("kind".into(), "SealedSecret".into());
-        }
+    // Nothing else may be capitalised where it reads one file.
+    for field in ["kind", "apiVersion"] {
+        rename(&mut value, field)?;
     }
-    typed(value)
+    name(&mut value);
+    checked(value)
 }
 
-/// Reads every SealedSecret of a JSON or YAML text; documents without content are left out.
+/// Reads every SealedSecret of a JSON or YAML text; documents without content are left out. The incumbent does not mind the
+/// case of a field's name here.
 pub fn read_all(text: &[u8]) -> Result<Vec<SealedSecret>, ManifestError> {
     let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
-    documents(text)?.into_iter().map(typed).collect()
+    let fold = |mut value| {
+        fold(&mut value, &SEALED_SECRET)?;
+        name(&mut value);
+        checked(value)
+    };
+    documents(text)?.into_iter().map(fold).collect()
+}
+
+/// Names what has a `spec` and does not say what it is.
+fn name(value: &mut Value) {
+    let Some(fields) = value.as_object_mut().filter(|fields| fields.contains_key("spec")) else { return };
+    for (field, word) in [("apiVersion", "bitnami.com/v1alpha1"), ("kind", "SealedSecret")] {
+        if fields.get(field).is_none_or(Value::is_null) {
+            fields.insert(field.into(), word.into());
+        }
+    }
+}
+
+/// Brings a field that is written in another case to its own.
+fn rename(value: &mut Value, field: &'static str) -> Result<(), ManifestError> {
+    let Some(fields) = value.as_object_mut() else { return Ok(()) };
+    let mut names = fields.keys().filter(|name| name.eq_ignore_ascii_case(field)).cloned();
+    let (found, another) = (names.next(), names.next());
+    if another.is_some() {
+        return Err(ManifestError::Twice(field));
+    }
+    if let Some(value) = found.filter(|found| found != field).and_then(|found| fields.shift_remove(&found)) {
+        fields.insert(field.to_owned(), value);
+    }
+    Ok(())
+}
+
+/// The same of every field of a struct and of those inside.
+fn fold(value: &mut Value, kind: &'static Type) -> Result<(), ManifestError> {
+    for (field, kind) in kind.fields() {
+        rename(value, field)?;
+        value.get_mut(*field).map_or(Ok(()), |value| fold(value, kind))?;
+    }
+    Ok(())
+}
+
+/// The object, when every field has the type that the incumbent wants.
+fn checked(value: Value) -> Result<SealedSecret, ManifestError> {
+    let shape = Shape::deserialize(&value).map_err(|_| ManifestError::Shape)?;
+    let object = typed(value);
+    if !matches!(object, Err(ManifestError::Kind(_))) {
+        SEALED_SECRET.check(&shape, false).map_err(ManifestError::Type)?;
+    }
+    object
 }
 
 /// A SealedSecret of a file, or why it cannot be read, with the number of its document from 1.
@@ -99,23 +152,59 @@ fn parse(text: &str) -> Result<Value, ManifestError> {
     }
 }
 
-/// The objects of a text that is JSON: one, or several behind each other, as `kubeseal`, `jq` and `kubectl` print them.
-pub fn json_stream<'de, T: Deserialize<'de>>(text: &'de str) -> Option<Vec<T>> {
-    if !text.trim_start().starts_with('{') {
-        return None;
+/// A document, and whether it is YAML.
+pub type Document<T> = (T, bool);
+
+/// The documents of a text: JSON objects, one behind the other as `kubeseal`, `jq` and `kubectl` print them or with YAML's
+/// marks between, and YAML. The marks may stand on the line on which an object ends.
+///
+/// # Errors
+/// Where the text is wrong, ready for the end of a message. The parser's own words could quote a value.
+pub fn read_documents<T: DeserializeOwned>(text: &str) -> Result<Vec<Document<T>>, String> {
+    let mut found = vec![];
+    let mut rest = behind_mark(text);
+    while rest.trim_start().starts_with('{') {
+        let mut objects = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        if !matches!(objects.next(), Some(Ok(_))) {
+            break;
+        }
+        let (object, after) = rest.split_at_checked(objects.byte_offset()).unwrap_or((rest, ""));
+        // What is JSON is YAML, which takes a number where text is wanted. The incumbent tries both, too.
+        let document = serde_json::from_str(object).or_else(|error| {
+            let line = error.line() + lines_before(text, rest);
+            serde_saphyr::from_str(object).map_err(|_| format!(" (line {line})"))
+        });
+        found.push((document?, false));
+        rest = behind_mark(after);
     }
-    serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().ok()
+    if !rest.trim().is_empty() {
+        let line = |at: u64| at + lines_before(text, rest) as u64;
+        let documents: Vec<T> = serde_saphyr::from_multiple(rest)
+            .map_err(|e| e.location().map(|l| format!(" (line {})", line(l.line()))).unwrap_or_default())?;
+        found.extend(documents.into_iter().map(|document| (document, true)));
+    }
+    Ok(found)
+}
+
+fn lines_before(text: &str, rest: &str) -> usize {
+    text.get(..text.len() - rest.len()).unwrap_or_default().matches('\n').count()
+}
+
+/// What follows the marks of a document's end, as far as nothing else is on their lines.
+fn behind_mark(mut text: &str) -> &str {
+    while let Some(after) = text.trim_start().strip_prefix("---") {
+        let (line, rest) = after.split_once('\n').unwrap_or((after, ""));
+        if !line.trim().is_empty() {
+            break;
+        }
+        text = rest;
+    }
+    text
 }
 
 fn documents(text: &str) -> Result<Vec<Value>, ManifestError> {
-    if let Some(values) = json_stream(text) {
-        return Ok(values);
-    }
-    let mut documents = serde_saphyr::from_multiple::<Value>(text).map_err(|e| {
-        ManifestError::Syntax(e.location().map(|l| format!(" (line {})", l.line())).unwrap_or_default())
-    })?;
-    documents.retain(|document| !document.is_null());
-    Ok(documents)
+    let documents = read_documents::<Value>(text).map_err(ManifestError::Syntax)?;
+    Ok(documents.into_iter().map(|(document, _)| document).filter(|document| !document.is_null()).collect())
 }
 
 #[cfg(test)]
@@ -154,6 +243,8 @@ mod tests {
         }
         let unnamed = br#"{"metadata":{"name":"a"},"spec":{"encryptedData":{}}}"#;
         assert!(read_named(unnamed).is_ok() && read_named(json.as_bytes()).is_ok() && read_one(unnamed).is_err());
+        let half = json.replace(r#""kind":"SealedSecret","#, "");
+        assert!(read_named(half.as_bytes()).is_ok() && read_all(half.as_bytes()).is_ok());
         for other in [&br#"{"kind":"Secret","spec":{}}"#[..], br#"{"data":{"a":"b"}}"#, b"text"] {
             assert!(matches!(read_named(other), Err(ManifestError::Kind(_))));
         }
@@ -161,6 +252,48 @@ mod tests {
         assert_eq!(kind.as_deref(), Some("unexpected resource type: v1, Kind=Secret"));
         for bad in [&b"\xff"[..], b"", b"a: [", b"just text", b"{\"a\":"] {
             assert!(read_one(bad).is_err());
+        }
+    }
+    #[test]
+    fn a_mark_may_stand_on_the_line_of_an_object() {
+        let read = |text: &str| {
+            let found = read_documents::<Option<Value>>(text)?;
+            Ok::<_, String>(
+                found.into_iter().filter_map(|(value, _)| Some(value?.get("a")?.to_string())).collect::<Vec<_>>(),
+            )
+        };
+        for text in [
+            "{\"a\":1}---\n{\"a\":2}",
+            "{\"a\":1}--- {\"a\":2}",
+            "{\"a\":1} --- \n---\na: 2\n",
+            "{\"a\":1}\n---\n# c\na: 2",
+            "a: 1\n---\n{\"a\":2}",
+            "---\n{\"a\":1}---\n{\"a\":2}",
+        ] {
+            assert_eq!(read(text).expect(text), ["1", "2"], "{text}");
+        }
+        assert_eq!(read("{\"a\":1}---").expect("one"), ["1"]);
+        // What is lost there in silence is refused.
+        for text in ["{\"a\":1}}", "{\"a\":1},{\"a\":2}", "{\"a\":1}\n]"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert_eq!(read("{\"a\":1}\n\n---\n]").expect_err("no YAML"), " (line 4)");
+    }
+
+    #[test]
+    fn the_case_of_a_field_is_no_matter_where_many_are_read() {
+        let text = br#"{"APIVERSION":"bitnami.com/v1alpha1","Kind":"SealedSecret","Metadata":{"Name":"a"},"Spec":{"EncryptedData":{"x":"y"},
+            "template":{"Immutable":true}}}"#;
+        let all = read_all(text).expect("reads");
+        assert_eq!(all[0].metadata.name.as_deref(), Some("a"));
+        assert_eq!(all[0].spec.encrypted_data.0.len(), 1);
+        assert_eq!(all[0].spec.template.get().expect("read").immutable, Some(true));
+        assert!(read_named(text).expect("reads").spec.encrypted_data.0.is_empty());
+        let twice = br#"{"kind":"SealedSecret","spec":{},"Spec":{}}"#;
+        assert_eq!(read_all(twice).err(), Some(ManifestError::Twice("spec")));
+        let wrong = br#"{"kind":"SealedSecret","spec":{"template":{"immutable":"true"}}}"#;
+        for read in [read_all(wrong).err(), read_named(wrong).err()] {
+            assert!(matches!(read, Some(ManifestError::Type(why)) if why.contains("template.immutable of type bool")));
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod reseal;
 pub mod ring;
 pub mod scope;
 pub mod seal;
+pub mod shape;
 pub mod unseal;
 
 #[cfg(test)]

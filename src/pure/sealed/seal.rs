@@ -2,10 +2,11 @@
 //!
 //! Messages are the incumbent's, word for word: scripts read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
-use serde::de::IgnoredAny;
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use zeroize::ZeroizeOnDrop;
@@ -13,9 +14,10 @@ use zeroize::ZeroizeOnDrop;
 use super::blob::{self, IllegalBase64};
 use super::item::SealFailure;
 use super::keys::Certificate;
-use super::manifest::json_stream;
+use super::manifest::read_documents;
 use super::reseal::{LAST_APPLIED, seal_entries, set_scope};
 use super::scope::Scope;
+use super::shape::{SECRET, Shape, is_metadata};
 use crate::pure::crd::sealed_secret::{SealedSecret, SealedSecretSpec, SecretTemplate, Template, TemplateMetadata};
 use crate::pure::secret::{Plaintext, SecretData};
 
@@ -43,6 +45,8 @@ pub enum SealError {
     Seal(SealFailure),
     #[error("failed to encrypt using an expired certificate on {0}")]
     Expired(String),
+    #[error("{0}")]
+    Type(String),
     #[error("{0} does not have the type that the schema gives it")]
     MalformedTemplate(String),
 }
@@ -53,27 +57,116 @@ struct Text(String);
 
 /// A Secret as a user writes it. Its `kind` is not checked, as the incumbent does not; and the incumbent does not mind the
 /// case of a field's name: what passed for `data` is not left out in silence.
-#[derive(Deserialize, Default)]
+#[derive(Default)]
 pub struct SecretInput {
-    #[serde(default, deserialize_with = "nullable", alias = "Metadata")]
     metadata: TemplateMetadata,
-    #[serde(rename = "type", default, deserialize_with = "nullable", alias = "Type")]
     kind: String,
-    #[serde(alias = "Immutable")]
     immutable: Option<bool>,
     /// Whether it says what it is: nothing else is looked at, but such a document is not an empty one.
-    #[serde(rename = "kind")]
-    named: Option<IgnoredAny>,
-    #[serde(rename = "apiVersion")]
-    versioned: Option<IgnoredAny>,
-    #[serde(default, deserialize_with = "nullable", alias = "Data", alias = "DATA")]
+    is_named: bool,
     data: BTreeMap<String, Option<Text>>,
-    #[serde(rename = "stringData", alias = "StringData", alias = "stringdata", default, deserialize_with = "nullable")]
     string_data: BTreeMap<String, Option<Text>>,
 }
 
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+/// The fields of an object, whatever their case. One that stands there twice is an error: one of the two was not meant.
+fn fields<'de, A: MapAccess<'de>>(
+    mut map: A,
+    mut take: impl FnMut(&str, &mut A) -> Result<bool, A::Error>,
+) -> Result<(), A::Error> {
+    let mut seen = BTreeSet::new();
+    while let Some(name) = map.next_key::<String>()? {
+        let name = name.to_ascii_lowercase();
+        if !take(&name, &mut map)? {
+            map.next_value::<IgnoredAny>()?;
+        } else if !seen.insert(name) {
+            return Err(A::Error::custom("a field stands there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// The next value; what is null is empty.
+fn value<'de, A: MapAccess<'de>, T: Deserialize<'de> + Default>(map: &mut A) -> Result<T, A::Error> {
+    Ok(map.next_value::<Option<T>>()?.unwrap_or_default())
+}
+
+impl<'de> Deserialize<'de> for SecretInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = SecretInput;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a Secret")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SecretInput, A::Error> {
+                let mut secret = SecretInput::default();
+                fields(map, |name, map| {
+                    match name {
+                        "metadata" => secret.metadata = value::<_, Metadata>(map)?.0,
+                        "type" => secret.kind = value(map)?,
+                        "immutable" => secret.immutable = map.next_value()?,
+                        "data" => secret.data = value(map)?,
+                        "stringdata" => secret.string_data = value(map)?,
+                        "kind" | "apiversion" => secret.is_named |= map.next_value::<Option<IgnoredAny>>()?.is_some(),
+                        _ => return Ok(false),
+                    }
+                    Ok(true)
+                })?;
+                Ok(secret)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// What of its metadata goes into the template. The rest belongs to the live object, or is no field of metadata.
+#[derive(Default)]
+struct Metadata(TemplateMetadata);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Metadata;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("metadata")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Metadata, A::Error> {
+                let mut metadata = TemplateMetadata::default();
+                let texts = |texts: BTreeMap<String, Option<String>>| {
+                    texts.into_iter().map(|(name, text)| (name, text.unwrap_or_default())).collect()
+                };
+                fields(map, |name, map| {
+                    match name {
+                        "name" => metadata.name = value(map)?,
+                        "namespace" => metadata.namespace = value(map)?,
+                        "labels" => metadata.labels = texts(value(map)?),
+                        "annotations" => metadata.annotations = texts(value(map)?),
+                        "finalizers" => {
+                            let texts: Vec<Option<String>> = value(map)?;
+                            metadata.finalizers = texts.into_iter().map(Option::unwrap_or_default).collect();
+                        }
+                        "generatename" => {
+                            let text: String = value(map)?;
+                            if !text.is_empty() {
+                                metadata.rest.insert("generateName".into(), text.into());
+                            }
+                        }
+                        "managedfields" => {
+                            let entries: Vec<Value> = value(map)?;
+                            if !entries.is_empty() {
+                                metadata.rest.insert("managedFields".into(), entries.into());
+                            }
+                        }
+                        _ => return Ok(false),
+                    }
+                    Ok(true)
+                })?;
+                Ok(Metadata(metadata))
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 /// What the command line says about a sealing.
@@ -96,21 +189,23 @@ pub struct SealRequest {
 /// Reads every Secret of a JSON or YAML text.
 pub fn read_secrets(text: &[u8]) -> Result<Vec<SecretInput>, SealError> {
     let text = std::str::from_utf8(text).map_err(|_| SealError::NoSecrets)?;
-    let secrets: Vec<Option<SecretInput>> = match json_stream(text) {
-        Some(secrets) => secrets,
-        // The parser's own text can quote a value: only the place is kept.
-        None => serde_saphyr::from_multiple(text).map_err(|e| {
-            SealError::Syntax(e.location().map(|l| format!(" (line {})", l.line())).unwrap_or_default())
-        })?,
-    };
-    let secrets: Vec<_> = secrets.into_iter().flatten().filter(|secret| !secret.is_nothing()).collect();
+    for (shape, is_yaml) in read_documents::<Shape>(text).map_err(SealError::Syntax)? {
+        // What is no object is told below, with its line.
+        if !matches!(shape, Shape::Map(_)) {
+            continue;
+        }
+        let reader = if is_yaml { "error unmarshaling JSON: while decoding JSON: " } else { "" };
+        SECRET.check(&shape, true).map_err(|why| SealError::Type(format!("{reader}{why}")))?;
+    }
+    let secrets = read_documents::<Option<SecretInput>>(text).map_err(SealError::Syntax)?;
+    let secrets = secrets.into_iter().filter_map(|(secret, _)| secret).filter(|secret| !secret.is_nothing());
+    let secrets: Vec<_> = secrets.collect();
     if secrets.is_empty() { Err(SealError::NoSecrets) } else { Ok(secrets) }
 }
 
 impl SecretInput {
     fn is_nothing(&self) -> bool {
-        let unnamed = self.named.is_none() && self.versioned.is_none();
-        unnamed
+        !self.is_named
             && self.metadata.is_empty()
             && self.kind.is_empty()
             && self.data.is_empty()
@@ -188,14 +283,8 @@ pub fn seal_secret(
     Ok(sealed)
 }
 
-/// Takes away what belongs to the live object, and what would carry its values in clear.
+/// Takes away what would carry its values in clear.
 fn strip(metadata: &mut TemplateMetadata) {
-    // What is left of the metadata that a Secret can have; anything else is no field of it.
-    metadata.rest.retain(|field, value| match value {
-        Value::String(text) => field == "generateName" && !text.is_empty(),
-        Value::Array(fields) => field == "managedFields" && !fields.is_empty(),
-        _ => false,
-    });
     metadata.annotations.retain(|name, _| !LAST_APPLIED.contains(&name.as_str()));
 }
 
@@ -222,6 +311,19 @@ pub fn printable(object: &SealedSecret) -> Result<Value, serde_json::Error> {
         }
     }
     let mut spec = serde_json::to_value(&object.spec)?;
+    // Go prints a struct that is empty.
+    if let (Template::Read(_), Some(fields)) = (&object.spec.template, spec.as_object_mut()) {
+        let mut template = Map::from_iter([("metadata".to_owned(), Value::Object(Map::new()))]);
+        template.extend(
+            fields.shift_remove("template").and_then(|template| template.as_object().cloned()).unwrap_or_default(),
+        );
+        let mut ordered = Map::from_iter([("template".to_owned(), Value::Object(template))]);
+        ordered.append(fields);
+        *fields = ordered;
+    }
+    if let Some(Value::Object(fields)) = spec.pointer_mut("/template/metadata") {
+        fields.retain(|field, _| is_metadata(field));
+    }
     for metadata in [Some(&mut metadata), spec.pointer_mut("/template/metadata")].into_iter().flatten() {
         in_order(metadata);
     }
