@@ -179,7 +179,9 @@ pub fn read_documents<T: DeserializeOwned>(text: &str) -> Result<Vec<Document<T>
     }
     if !rest.trim().is_empty() {
         let line = |at: u64| at + lines_before(text, rest) as u64;
-        let documents: Vec<T> = serde_saphyr::from_multiple(rest)
+        // `.inf` or `1e999` is text where text is wanted, and nothing else.
+        let options = serde_saphyr::options! { non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::AsString };
+        let documents: Vec<T> = serde_saphyr::from_multiple_with_options(rest, options)
             .map_err(|e| e.location().map(|l| format!(" (line {})", line(l.line()))).unwrap_or_default())?;
         found.extend(documents.into_iter().map(|document| (document, true)));
     }
@@ -278,6 +280,14 @@ mod tests {
             assert!(read(text).is_err(), "{text}");
         }
         assert_eq!(read("{\"a\":1}\n\n---\n]").expect_err("no YAML"), " (line 4)");
+    }
+
+    #[test]
+    fn what_is_no_number_to_anybody_is_text() {
+        let text = "a: .inf\nb: 1e999\nc: 012\n";
+        let texts = read_documents::<std::collections::BTreeMap<String, String>>(text).expect("reads").remove(0).0;
+        assert_eq!(texts.into_values().collect::<Vec<_>>(), [".inf", "1e999", "012"]);
+        assert!(read_documents::<Shape>(text).is_ok());
     }
 
     #[test]
