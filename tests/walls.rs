@@ -20,9 +20,9 @@ macro_rules! holds_secrets {
 holds_secrets!(Plaintext, SecretData, FingerprintKey, Candidate, DesiredSecret, ObservedSecret, Proof);
 
 /// Modules of the ground floor, in order of height: a module uses those above it in this list.
-const PURE: [&str; 15] = [
-    "secret", "limits", "error", "format", "crd", "template", "queue", "keys", "access", "desired", "sops", "sealed",
-    "external", "gitops", "",
+const PURE: [&str; 16] = [
+    "secret", "limits", "error", "duration", "format", "crd", "template", "queue", "keys", "access", "desired", "sops",
+    "sealed", "external", "gitops", "",
 ];
 
 /// Adapters that any other may stand on, in order of height: one of them uses those before it in this list at most.

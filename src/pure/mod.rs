@@ -8,6 +8,8 @@ pub mod limits;
 
 pub mod error;
 
+pub mod duration;
+
 pub mod format;
 
 pub mod crd;

@@ -10,8 +10,8 @@ use super::args::KubesealArgs;
 use crate::adapters::k8s::service_proxy::{self, Answer, call, port_name};
 use crate::adapters::k8s::{ApiError, Cluster, Overrides};
 use crate::pure::crd::sealed_secret::SealedSecret;
+use crate::pure::duration;
 use crate::pure::error::one_line;
-use crate::pure::external::refresh::go_duration;
 use crate::pure::sealed::{KEEP_HEADER, TOKEN_HEADER};
 
 /// The controller behind its Service.
@@ -27,7 +27,7 @@ impl Controller {
         let overrides = args.cluster.overrides();
         // Ours are bounded anyway; a value that is none is an error as it is there.
         let timeout = args.cluster.request_timeout.as_deref().filter(|text| !text.is_empty());
-        if timeout.is_some_and(|text| text.parse::<u32>().is_err() && go_duration(text).is_none()) {
+        if timeout.is_some_and(|text| text.parse::<u32>().is_err() && duration::of_go(text.as_bytes()).is_none()) {
             bail!(
                 "Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a corresponding time unit (e.g. 1s | 2m | 3h)"
             );

@@ -13,9 +13,9 @@ use crate::adapters::kms::DataKeys;
 use crate::operator::part::Context;
 use crate::pure::crd::encrypted_source::{EncryptedSourceSpec, GitSpec};
 use crate::pure::desired::{ObservedSecret, SEALING_KEY_LABEL};
+use crate::pure::duration;
 use crate::pure::error::Explain as _;
 use crate::pure::gitops::conclude::Blocked;
-use crate::pure::gitops::decide::duration;
 use crate::pure::keys::Identities;
 use crate::pure::sealed::{SealingKey, SealingKeys};
 use crate::pure::secret::{Plaintext, SecretData};
@@ -126,7 +126,7 @@ pub(super) async fn request(
     known_commit: Option<String>,
 ) -> Result<Result<Request, Blocked>, ApiError> {
     let git = &spec.git;
-    let timeout = git.timeout.as_deref().and_then(duration).unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = git.timeout.as_deref().and_then(duration::of_schema).unwrap_or(DEFAULT_TIMEOUT);
     let mut request = Request {
         url: git.url.clone(),
         reference: reference(git),

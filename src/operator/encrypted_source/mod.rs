@@ -29,9 +29,10 @@ use crate::adapters::k8s::seen::Entry;
 use crate::adapters::k8s::watch::{self, Change, SecretMeta, Store};
 use crate::adapters::k8s::{ApiError, status};
 use crate::pure::crd::encrypted_source::{EncryptedSource, EncryptedSourceStatus};
+use crate::pure::duration;
 use crate::pure::error::{Explain as _, Retry};
 use crate::pure::gitops::conclude::{About, Blocked, Pass, conclude};
-use crate::pure::gitops::decide::{Freshness, REQUESTED_AT, SOURCE_LABEL, duration, must_fetch, source_label};
+use crate::pure::gitops::decide::{Freshness, REQUESTED_AT, SOURCE_LABEL, must_fetch, source_label};
 use crate::pure::queue::{Finish, Lane, ObjectKey};
 
 use memory::{Fetch, Memory, Owner, Wish};
@@ -208,8 +209,8 @@ impl Sources {
 
     async fn pass(&self, key: &ObjectKey, source: &EncryptedSource, memory: &mut Memory) -> Result<Finish, ApiError> {
         let spec = &source.spec;
-        let interval = duration(&spec.interval).unwrap_or(Duration::from_secs(600));
-        let retry = spec.retry_interval.as_deref().and_then(duration);
+        let interval = duration::of_schema(&spec.interval).unwrap_or(Duration::from_secs(600));
+        let retry = spec.retry_interval.as_deref().and_then(duration::of_schema);
         let requested_at = source.metadata.annotations.as_ref().and_then(|all| all.get(REQUESTED_AT)).cloned();
         let new = memory.take_in(interval, retry);
         let previous = previous_status(source, memory);

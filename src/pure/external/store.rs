@@ -9,12 +9,12 @@ use k8s_openapi::jiff::Timestamp;
 use regex::RegexBuilder;
 
 use super::decide::set_ready;
-use super::refresh::go_duration;
 use super::{StoreError, StoreId};
 use crate::pure::crd::external_secret::StoreKind;
 use crate::pure::crd::secret_store::{
     CaProviderKind, Capabilities, SecretKeySelector, StoreCondition, StoreSpec, StoreStatus,
 };
+use crate::pure::duration;
 
 /// How often a store is validated when it does not say.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(300);
@@ -130,9 +130,8 @@ pub fn interval(spec: &StoreSpec) -> Result<Duration, &'static str> {
     let seconds = match &spec.refresh_interval {
         None => return Ok(DEFAULT_INTERVAL),
         Some(IntOrString::Int(seconds)) => i64::from(*seconds) * 1_000_000_000,
-        Some(IntOrString::String(text)) => {
-            go_duration(text).ok_or("spec.refreshInterval is neither a duration such as 5m nor a number of seconds")?
-        }
+        Some(IntOrString::String(text)) => duration::of_go(text.as_bytes())
+            .ok_or("spec.refreshInterval is neither a duration such as 5m nor a number of seconds")?,
     };
     match u64::try_from(seconds) {
         Err(_) => Err("spec.refreshInterval is negative"),
@@ -171,7 +170,7 @@ pub fn repeats(spec: &StoreSpec) -> Result<Option<Repeats>, &'static str> {
         Some(Ok(retries)) => Some(retries.min(MOST_REPEATS)),
         Some(Err(_)) => return Err("spec.retrySettings.maxRetries is negative"),
     };
-    let wait = match settings.retry_interval.as_deref().map(go_duration) {
+    let wait = match settings.retry_interval.as_deref().map(|text| duration::of_go(text.as_bytes())) {
         None => None,
         Some(Some(nanos)) => {
             let nanos = u64::try_from(nanos).map_err(|_| "spec.retrySettings.retryInterval is negative")?;

@@ -4,8 +4,8 @@ use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::civil::DateTime;
 use k8s_openapi::jiff::tz::TimeZone;
 
-use super::refresh::go_duration;
 use crate::pure::crd::external_secret::{SyncWindow, SyncWindowKind, SyncWindows};
+use crate::pure::duration;
 
 /// Longest window that is looked at, in minutes: a year. A longer one is open as if it were a year long.
 const LONGEST_MINUTES: i64 = 366 * 24 * 60;
@@ -26,7 +26,7 @@ pub(super) fn validate(windows: &SyncWindows) -> Result<(), String> {
         if schedule(&window.schedule).is_none() {
             return Err(format!("spec.syncWindows.windows[{index}].schedule is not five cron fields or a name"));
         }
-        if go_duration(&window.duration).is_none() {
+        if duration::of_go(window.duration.as_bytes()).is_none() {
             return Err(format!("spec.syncWindows.windows[{index}].duration is not a duration such as 1h"));
         }
     }
@@ -35,7 +35,7 @@ pub(super) fn validate(windows: &SyncWindows) -> Result<(), String> {
 
 /// Whether the window opened within its duration before `now`.
 fn active(window: &SyncWindow, now: Timestamp) -> Option<bool> {
-    let duration = go_duration(&window.duration)?;
+    let duration = duration::of_go(window.duration.as_bytes())?;
     match schedule(&window.schedule)? {
         Schedule::Every(pause) => Some(pause <= duration),
         Schedule::Cron(cron) => {
@@ -98,7 +98,7 @@ const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 fn schedule(text: &str) -> Option<Schedule> {
     if let Some(pause) = text.strip_prefix("@every ") {
-        return go_duration(pause.trim()).filter(|pause| *pause > 0).map(Schedule::Every);
+        return duration::of_go(pause.trim().as_bytes()).filter(|pause| *pause > 0).map(Schedule::Every);
     }
     let text = match text {
         "@yearly" | "@annually" => "0 0 1 1 *",

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::stage::{FileResult, Staged};
 use crate::pure::crd::encrypted_source::EncryptedSourceSpec;
 use crate::pure::desired::{DesiredSecret, ObservedSecret};
+use crate::pure::duration;
 use crate::pure::error::{Explain, Retry};
 use crate::pure::queue::ObjectKey;
 use crate::pure::secret::{Fingerprint, FingerprintKey};
@@ -38,12 +39,6 @@ pub fn source_label(name: &str) -> String {
     format!("{head}-{}", digest.get(..16).unwrap_or_default())
 }
 
-/// A duration as Flux writes it. `None` for what the schema refuses.
-pub fn duration(text: &str) -> Option<Duration> {
-    let parsed: kube::core::Duration = text.parse().ok()?;
-    (!parsed.is_negative()).then(|| parsed.into())
-}
-
 /// When a source is asked for a new revision.
 pub struct Freshness<'a> {
     /// Time since the last successful fetch that is still remembered.
@@ -60,7 +55,7 @@ pub struct Freshness<'a> {
 
 /// Whether to fetch now; otherwise what is remembered is applied again.
 pub fn must_fetch(spec: &EncryptedSourceSpec, freshness: &Freshness<'_>) -> bool {
-    let interval = duration(&spec.interval).unwrap_or_default();
+    let interval = duration::of_schema(&spec.interval).unwrap_or_default();
     let Some(ago) = freshness.fetched_ago else { return true };
     ago >= interval
         || freshness.fetched_generation != freshness.generation

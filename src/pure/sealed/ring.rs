@@ -18,20 +18,15 @@ use super::scope::Scope;
 use super::unseal::{object_key, object_scope};
 use crate::pure::crd::key_ring::{BackupStatus, KeyPhase, KeyRingSpec, KeyRingStatus, KeyStatus};
 use crate::pure::crd::sealed_secret::SealedSecret;
+use crate::pure::duration;
 use crate::pure::error::clip;
 use crate::pure::limits;
 use crate::pure::queue::ObjectKey;
 
-/// A duration as the schema of a KeyRing admits it. `None` for anything else.
-fn duration(text: &str) -> Option<Duration> {
-    let parsed: kube::core::Duration = text.parse().ok()?;
-    (!parsed.is_negative()).then(|| parsed.into())
-}
-
 /// Age at which a new key takes the active one's place; zero for never. `flags` is what the operator was started with.
 pub fn renew_period(spec: Option<&KeyRingSpec>, flags: Duration) -> Duration {
     let asked = spec.and_then(|spec| spec.renewal.as_ref());
-    asked.and_then(|renewal| duration(&renewal.after)).unwrap_or(flags)
+    asked.and_then(|renewal| duration::of_schema(&renewal.after)).unwrap_or(flags)
 }
 
 /// When a new key takes this one's place; `None` for never.
@@ -301,7 +296,7 @@ fn set_condition(conditions: &mut Vec<Condition>, seen: &Observed<'_>, new: (&st
 /// The time comes from the status. Whoever forges it can at most bring forward the retirement of a key that opens nothing
 /// and stands in a backup, and a label undoes that.
 pub fn to_retire(spec: &KeyRingSpec, status: &KeyRingStatus, seen: &Observed<'_>) -> Vec<String> {
-    let wait = spec.retirement.as_ref().and_then(|retirement| duration(&retirement.unused_for));
+    let wait = spec.retirement.as_ref().and_then(|retirement| duration::of_schema(&retirement.unused_for));
     let (Some(wait), None) = (wait.and_then(|wait| SignedDuration::try_from(wait).ok()), seen.only_in) else {
         return vec![];
     };

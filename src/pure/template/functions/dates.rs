@@ -1,13 +1,14 @@
 //! sprig's date functions. The clock is the environment's; the local zone is UTC.
 
 use super::super::error::Fault;
-use super::super::time::{Time, Zone, duration_text, parse, parse_duration};
+use super::super::time::{Time, Zone, duration_text, parse};
 use super::super::types::{IntKind, TIME, Type};
 use super::super::value::{Object, Value};
 use super::numbers;
 use super::objects::of_time;
 use super::strings::room;
 use super::{Arguments, Context, Function, Result, text};
+use crate::pure::duration;
 
 const STR: Type = Type::Str;
 const ANY: Type = Type::Any;
@@ -73,11 +74,11 @@ fn formatted(context: &mut Context<'_, '_>, layout: &[u8], value: &Value, zone: 
 
 fn modified(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
     let time = time_at(args, 1);
-    of_time(parse_duration(args.bytes(0)).map_or_else(|| time.clone(), |duration| time.add(duration)))
+    of_time(duration::of_go(args.bytes(0)).map_or_else(|| time.clone(), |duration| time.add(duration)))
 }
 
 fn must_modify(context: &mut Context<'_, '_>, args: &[Value]) -> Result {
-    match parse_duration(args.bytes(0)) {
+    match duration::of_go(args.bytes(0)) {
         Some(duration) => of_time(time_at(args, 1).add(duration)),
         None if context.literal(0) => {
             let shown = super::super::runes::quoted(args.bytes(0));
@@ -111,7 +112,7 @@ fn duration(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
 
 fn duration_round(context: &mut Context<'_, '_>, args: &[Value]) -> Result {
     let nanos = match args.at(0) {
-        Value::Str(written) => parse_duration(written).unwrap_or(0),
+        Value::Str(written) => duration::of_go(written).unwrap_or(0),
         Value::Int(IntKind::Int64, nanos) => *nanos,
         Value::Object(Object::Time(then)) => now(context).since(then),
         _ => 0,
