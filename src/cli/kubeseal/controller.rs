@@ -27,7 +27,7 @@ impl Controller {
         let overrides = args.cluster.overrides();
         // Ours are bounded anyway; a value that is none is an error as it is there.
         let timeout = args.cluster.request_timeout.as_deref().filter(|text| !text.is_empty());
-        if timeout.is_some_and(|text| text.parse::<u32>().is_err() && duration::of_go(text.as_bytes()).is_none()) {
+        if timeout.is_some_and(|text| text.parse::<u32>().is_err() && duration::of_go(text.as_bytes()).is_err()) {
             bail!(
                 "Invalid timeout value. Timeout must be a single integer in seconds, or an integer followed by a corresponding time unit (e.g. 1s | 2m | 3h)"
             );

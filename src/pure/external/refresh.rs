@@ -27,7 +27,7 @@ pub enum Due {
 pub fn interval(es: &ExternalSecret) -> Result<i64, ExternalError> {
     match &es.spec.refresh_interval {
         None => Ok(DEFAULT_INTERVAL),
-        Some(text) => duration::of_go(text.as_bytes()).ok_or_else(|| ExternalError::Spec {
+        Some(text) => duration::of_go(text.as_bytes()).map_err(|_| ExternalError::Spec {
             detail: "spec.refreshInterval is not a duration such as 1h or 90s".into(),
         }),
     }

@@ -131,7 +131,7 @@ pub fn interval(spec: &StoreSpec) -> Result<Duration, &'static str> {
         None => return Ok(DEFAULT_INTERVAL),
         Some(IntOrString::Int(seconds)) => i64::from(*seconds) * 1_000_000_000,
         Some(IntOrString::String(text)) => duration::of_go(text.as_bytes())
-            .ok_or("spec.refreshInterval is neither a duration such as 5m nor a number of seconds")?,
+            .map_err(|_| "spec.refreshInterval is neither a duration such as 5m nor a number of seconds")?,
     };
     match u64::try_from(seconds) {
         Err(_) => Err("spec.refreshInterval is negative"),
@@ -172,11 +172,11 @@ pub fn repeats(spec: &StoreSpec) -> Result<Option<Repeats>, &'static str> {
     };
     let wait = match settings.retry_interval.as_deref().map(|text| duration::of_go(text.as_bytes())) {
         None => None,
-        Some(Some(nanos)) => {
+        Some(Ok(nanos)) => {
             let nanos = u64::try_from(nanos).map_err(|_| "spec.retrySettings.retryInterval is negative")?;
             Some(Duration::from_nanos(nanos).min(LONGEST_WAIT))
         }
-        Some(None) => return Err("spec.retrySettings.retryInterval is not a duration such as 10s"),
+        Some(Err(_)) => return Err("spec.retrySettings.retryInterval is not a duration such as 10s"),
     };
     Ok(Some(Repeats { retries, wait }))
 }

@@ -26,7 +26,7 @@ pub(super) fn validate(windows: &SyncWindows) -> Result<(), String> {
         if schedule(&window.schedule).is_none() {
             return Err(format!("spec.syncWindows.windows[{index}].schedule is not five cron fields or a name"));
         }
-        if duration::of_go(window.duration.as_bytes()).is_none() {
+        if duration::of_go(window.duration.as_bytes()).is_err() {
             return Err(format!("spec.syncWindows.windows[{index}].duration is not a duration such as 1h"));
         }
     }
@@ -35,7 +35,7 @@ pub(super) fn validate(windows: &SyncWindows) -> Result<(), String> {
 
 /// Whether the window opened within its duration before `now`.
 fn active(window: &SyncWindow, now: Timestamp) -> Option<bool> {
-    let duration = duration::of_go(window.duration.as_bytes())?;
+    let duration = duration::of_go(window.duration.as_bytes()).ok()?;
     match schedule(&window.schedule)? {
         Schedule::Every(pause) => Some(pause <= duration),
         Schedule::Cron(cron) => {
@@ -98,7 +98,7 @@ const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 fn schedule(text: &str) -> Option<Schedule> {
     if let Some(pause) = text.strip_prefix("@every ") {
-        return duration::of_go(pause.trim().as_bytes()).filter(|pause| *pause > 0).map(Schedule::Every);
+        return duration::of_go(pause.trim().as_bytes()).ok().filter(|pause| *pause > 0).map(Schedule::Every);
     }
     let text = match text {
         "@yearly" | "@annually" => "0 0 1 1 *",

@@ -74,17 +74,17 @@ fn formatted(context: &mut Context<'_, '_>, layout: &[u8], value: &Value, zone: 
 
 fn modified(_: &mut Context<'_, '_>, args: &[Value]) -> Result {
     let time = time_at(args, 1);
-    of_time(duration::of_go(args.bytes(0)).map_or_else(|| time.clone(), |duration| time.add(duration)))
+    of_time(duration::of_go(args.bytes(0)).map_or_else(|_| time.clone(), |duration| time.add(duration)))
 }
 
 fn must_modify(context: &mut Context<'_, '_>, args: &[Value]) -> Result {
     match duration::of_go(args.bytes(0)) {
-        Some(duration) => of_time(time_at(args, 1).add(duration)),
-        None if context.literal(0) => {
+        Ok(duration) => of_time(time_at(args, 1).add(duration)),
+        Err(_) if context.literal(0) => {
             let shown = super::super::runes::quoted(args.bytes(0));
             Err(Fault::withheld(format!("time: invalid duration {shown}")))
         }
-        None => Err(Fault::withheld("time: invalid duration")),
+        Err(_) => Err(Fault::withheld("time: invalid duration")),
     }
 }
 
