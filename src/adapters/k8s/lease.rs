@@ -11,7 +11,8 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{ApiError, Cluster};
+use super::client::Cluster;
+use super::error::ApiError;
 use super::lock::{Lock, LockKind};
 
 /// Times of the election. A leader that could not renew for `renew_deadline` stops writing; another replica takes over

@@ -8,7 +8,8 @@ use kube::Api;
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-use super::client::{ApiError, Cluster};
+use super::client::Cluster;
+use super::error::ApiError;
 use super::secrets::path;
 
 /// Annotation of the Secret that carries the record, as JSON of a Lease's `spec`.

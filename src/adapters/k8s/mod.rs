@@ -3,7 +3,9 @@
 //! Secret bodies pass through [`secrets`] only: kube's typed calls log a body that they cannot decode.
 
 pub mod client;
+mod error;
 pub mod events;
+mod kubeconfig;
 pub mod lease;
 pub mod lock;
 mod proxy;
@@ -12,8 +14,9 @@ pub mod secrets;
 pub mod seen;
 pub mod service_proxy;
 pub mod status;
-mod usable;
 pub mod watch;
 pub mod writer;
 
-pub use client::{ApiError, Cluster, Overrides, context_namespace, pod_namespace};
+pub use client::Cluster;
+pub use error::ApiError;
+pub use kubeconfig::{Overrides, context_namespace, pod_namespace};

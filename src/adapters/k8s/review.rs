@@ -9,7 +9,8 @@ use kube::Api;
 use kube::api::PostParams;
 use serde::Deserialize;
 
-use super::client::{ApiError, Cluster};
+use super::client::Cluster;
+use super::error::ApiError;
 
 /// A user, as the API server knows them.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]

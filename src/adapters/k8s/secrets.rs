@@ -2,7 +2,8 @@
 
 use http::Method;
 
-use super::client::{ApiError, Cluster};
+use super::client::Cluster;
+use super::error::ApiError;
 use crate::pure::desired::ObservedSecret;
 
 /// Path of one namespace's Secrets, or of one Secret in it.

@@ -9,7 +9,8 @@ use kube::Api;
 use kube::api::ListParams;
 use kube::client::Body;
 
-use super::client::{ApiError, Cluster};
+use super::client::Cluster;
+use super::error::ApiError;
 use super::secrets::segment;
 
 /// The API server's own limit for a request.

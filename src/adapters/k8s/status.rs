@@ -7,7 +7,8 @@ use kube::core::{ClusterResourceScope, NamespaceResourceScope};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::client::{ApiError, Cluster};
+use super::client::Cluster;
+use super::error::ApiError;
 
 /// Field manager of status writes.
 const MANAGER: &str = "latchwork";

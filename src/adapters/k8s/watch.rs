@@ -20,7 +20,8 @@ use kube::{Api, Resource};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{ApiError, Cluster, WATCH_SECONDS};
+use super::client::{Cluster, WATCH_SECONDS};
+use super::error::ApiError;
 use super::seen::{Entry, Seen};
 use crate::pure::error::Explain;
 use crate::pure::queue::{Backoff, ObjectKey};

@@ -3,7 +3,8 @@
 
 use http::Method;
 
-use super::client::{ApiError, Cluster};
+use super::client::Cluster;
+use super::error::ApiError;
 use super::lease::Leadership;
 use super::secrets::{decode, path, segment};
 use crate::pure::desired::{DesiredSecret, ObservedSecret, SecretAction, WriteMode};

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use kube::config::{AuthInfo, Cluster, Context, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 
-use super::client::Overrides;
+use super::overrides::Overrides;
 use crate::pure::error::{causes, system};
 
 /// Why no cluster can be chosen.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(in crate::adapters::k8s) enum Unusable {
     /// Nothing names a server: a pod's account may be what is left.
     Empty,
     /// Something is named that is not there, or cannot be used.
@@ -19,7 +19,7 @@ pub(super) enum Unusable {
 
 /// What is chosen.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(in crate::adapters::k8s) struct Chosen {
     context: Context,
     cluster: Cluster,
     user: AuthInfo,
@@ -40,7 +40,7 @@ fn given(text: &Option<String>) -> Option<&str> {
 
 impl Chosen {
     /// Chooses; what is wrong with the choice is told by [`Chosen::usable`] and [`Chosen::namespace`].
-    pub(super) fn of(file: &Kubeconfig, overrides: &Overrides) -> Self {
+    pub(in crate::adapters::k8s) fn of(file: &Kubeconfig, overrides: &Overrides) -> Self {
         let mut missing = None;
         let mut faults = vec![];
         let wanted = given(&overrides.context).or(given(&file.current_context)).unwrap_or_default();
@@ -103,7 +103,7 @@ impl Chosen {
     }
 
     /// The namespace of the context, `default` where it names none, and whether it is named.
-    pub(super) fn namespace(&self) -> Result<(String, bool), Unusable> {
+    pub(in crate::adapters::k8s) fn namespace(&self) -> Result<(String, bool), Unusable> {
         self.confirm()?;
         Ok(match given(&self.context.namespace) {
             Some(namespace) => (namespace.to_owned(), true),
@@ -112,7 +112,7 @@ impl Chosen {
     }
 
     /// A kubeconfig of nothing but this choice.
-    pub(super) fn usable(mut self) -> Result<Kubeconfig, Unusable> {
+    pub(in crate::adapters::k8s) fn usable(mut self) -> Result<Kubeconfig, Unusable> {
         if let Some(missing) = self.missing {
             return Err(Unusable::Wrong(missing));
         }
