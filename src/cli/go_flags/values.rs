@@ -37,12 +37,60 @@ pub fn count<T: TryFrom<i64>>(text: &str) -> Result<T, String> {
     T::try_from(whole(text)?.max(0)).map_err(|_| out_of_range())
 }
 
-/// A number of 32 bits with a point.
+/// A number of 32 bits with a point, in tens or, as `0x1.8p3`, in sixteens with a power of two.
 pub fn float(text: &str) -> Result<f32, String> {
     let wrong = |why: &str| format!("strconv.ParseFloat: parsing {}: {why}", quoted(text));
-    let number: f32 = text.parse().map_err(|_| wrong("invalid syntax"))?;
-    let is_finite = !text.contains(|c: char| c.is_ascii_digit()) || number.is_finite();
-    if is_finite { Ok(number) } else { Err(wrong("value out of range")) }
+    let rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let word =
+        ["inf", "infinity"].iter().any(|word| rest.eq_ignore_ascii_case(word)) || text.eq_ignore_ascii_case("nan");
+    if !word && (!rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') || !marks_stand_right(rest)) {
+        return Err(wrong("invalid syntax"));
+    }
+    let plain = rest.replace('_', "").to_ascii_lowercase();
+    let number = match plain.strip_prefix("0x") {
+        Some(sixteens) => power_of_two(sixteens),
+        None => plain.parse().ok(),
+    };
+    let number: f32 = number.ok_or_else(|| wrong("invalid syntax"))?;
+    if !word && number.is_infinite() {
+        return Err(wrong("value out of range"));
+    }
+    Ok(if text.starts_with('-') { -number } else { number })
+}
+
+/// Whether each mark stands between two digits, or between base and digit.
+fn marks_stand_right(text: &str) -> bool {
+    let is_based = text.starts_with("0x") || text.starts_with("0X");
+    let is_digit =
+        |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_digit() || is_based && byte.is_ascii_hexdigit());
+    let bytes = text.as_bytes();
+    (0..bytes.len()).filter(|at| bytes.get(*at) == Some(&b'_')).all(|at| {
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+        (is_digit(before) || is_based && at == 2) && is_digit(bytes.get(at + 1))
+    })
+}
+
+/// The number of `1.8p3`, whose digits are sixteens.
+fn power_of_two(text: &str) -> Option<f32> {
+    let (digits, power) = text.split_once('p')?;
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    let unsigned = power.strip_prefix(['-', '+']).unwrap_or(power);
+    if unsigned.is_empty() || !unsigned.bytes().all(|byte| byte.is_ascii_digit()) || whole.len() + part.len() == 0 {
+        return None;
+    }
+    let mut number = 0.0_f64;
+    for digit in whole.chars().chain(part.chars()) {
+        number = number * 16.0 + f64::from(digit.to_digit(16)?);
+    }
+    // What has more digits than a number of 32 bits can have overflows in either direction anyway.
+    let far = if power.starts_with('-') { -5000 } else { 5000 };
+    let power = power.parse().unwrap_or(far).clamp(-5000, 5000);
+    let places = i32::try_from(part.len()).ok()?.checked_mul(4)?;
+    // In two steps, since the power alone may be out of range where the number is not.
+    let power = power - places;
+    let number = number * 2.0_f64.powi(power / 2) * 2.0_f64.powi(power - power / 2);
+    #[allow(clippy::cast_possible_truncation, reason = "what is too large becomes infinite, which is looked at")]
+    Some(number as f32)
 }
 
 /// The digits without their base and the marks between them; `None` where it is no number.
@@ -63,8 +111,16 @@ fn digits(text: &str) -> Option<(String, u32)> {
 
 /// A duration (`720h`, `1h30m`, `1.5s`, `0`); negative ones count as zero, which turns a period off.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 8] =
-        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+    const UNITS: [(&str, u64); 8] = [
+        ("ns", 1),
+        ("us", 1000),
+        ("µs", 1000),
+        ("μs", 1000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
     let wrong = || format!("time: invalid duration {}", quoted(text));
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -76,11 +132,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if rest.is_empty() {
         return Err(wrong());
     }
-    let mut seconds = 0.0;
+    let mut all = 0_u128;
     while !rest.is_empty() {
+        let split = |text| str::split_at(text, text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let (whole, after) = split(rest);
+        let (part, after) = after.strip_prefix('.').map_or(("", after), split);
+        if whole.is_empty() && part.is_empty() {
+            return Err(wrong());
+        }
         let is_number = |c: char| c.is_ascii_digit() || c == '.';
-        let (number, after) = rest.split_at(rest.find(|c| !is_number(c)).unwrap_or(rest.len()));
-        let number: f64 = number.parse().map_err(|_| wrong())?;
         let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
         if unit.is_empty() {
             return Err(format!("time: missing unit in duration {}", quoted(text)));
@@ -88,14 +148,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
             return Err(format!("time: unknown unit {} in duration {}", quoted(unit), quoted(text)));
         };
-        seconds += number * factor;
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
+        // More digits than these are less than a nanosecond.
+        let part: String = part.chars().chain("0".repeat(18).chars()).take(18).collect();
+        let part = part.parse::<u128>().map_err(|_| wrong())? * u128::from(*factor) / 1_000_000_000_000_000_000;
+        all = all.saturating_add(u128::from(whole) * u128::from(*factor) + part);
         rest = after;
     }
     // Go's are nanoseconds in 64 bits.
-    if seconds > 9_223_372_036.8 {
-        return Err(wrong());
-    }
-    Duration::try_from_secs_f64(if negative { 0.0 } else { seconds }).map_err(|_| wrong())
+    let most = i64::MAX.unsigned_abs() + u64::from(negative);
+    let all = u64::try_from(all).ok().filter(|all| *all <= most).ok_or_else(wrong)?;
+    Ok(if negative { Duration::ZERO } else { Duration::from_nanos(all) })
 }
 
 /// A path, which may be empty and need not be UTF-8.
@@ -216,6 +279,28 @@ mod tests {
         assert!(whole("99999999999999999999").is_err_and(|why| why.ends_with("value out of range")));
         assert!(count::<u32>("-1") == Ok(0) && count::<u32>("5000000000").is_err());
         assert!(float("1e3").is_ok() && float("-1").is_ok() && float("x").is_err() && float("1e50").is_err());
+        for (text, number) in [
+            ("1_0", 10.0),
+            ("0x1p3", 8.0),
+            ("-0X1.8P1", -3.0),
+            ("0x_1p3", 8.0),
+            ("0x1p3_0", 1_073_741_824.0),
+            ("0x.8p1", 1.0),
+            ("0x1p-2000", 0.0),
+            ("+.5", 0.5),
+            ("-Infinity", f32::NEG_INFINITY),
+        ] {
+            assert_eq!(float(text), Ok(number), "{text}");
+        }
+        assert!(float("NaN").is_ok_and(f32::is_nan));
+        for text in
+            ["", " 1", "0x10", "0x.p1", "0x1p", "0x1p+-1", "1__0", "_1", "1_", "1_.5", "+nan", "--1", "1p3", "0b1"]
+        {
+            assert!(float(text).is_err_and(|why| why.ends_with("invalid syntax")), "{text}");
+        }
+        for text in ["0x1p200", "0x1p99999999999", "-1e50"] {
+            assert!(float(text).is_err_and(|why| why.ends_with("value out of range")), "{text}");
+        }
     }
 
     #[test]
@@ -225,8 +310,12 @@ mod tests {
         {
             assert_eq!(duration(text).map(|d| d.as_secs_f64()), Ok(seconds), "{text}");
         }
-        for text in ["", "5", "1d", "h", "1h2", "x", "99999999h"] {
+        for text in ["", "5", "1d", "h", "1h2", "x", "99999999h", ".s", "9223372036.854775808s"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(duration("9223372036.854775807s"), Ok(Duration::from_nanos(i64::MAX.unsigned_abs())));
+        for text in ["1..5s", "-1.5.5s"] {
+            assert_eq!(duration(text), Err(format!("time: missing unit in duration \"{text}\"")));
         }
     }
 }
