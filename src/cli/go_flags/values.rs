@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::pure::duration::{DurationError, of_go};
+
 /// A truth value.
 pub fn boolean(text: &str) -> Result<bool, String> {
     truth(text).ok_or_else(|| format!("strconv.ParseBool: parsing {}: invalid syntax", quoted(text)))
@@ -111,54 +113,15 @@ fn digits(text: &str) -> Option<(String, u32)> {
 
 /// A duration (`720h`, `1h30m`, `1.5s`, `0`); negative ones count as zero, which turns a period off.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, u64); 8] = [
-        ("ns", 1),
-        ("us", 1000),
-        ("µs", 1000),
-        ("μs", 1000),
-        ("ms", 1_000_000),
-        ("s", 1_000_000_000),
-        ("m", 60_000_000_000),
-        ("h", 3_600_000_000_000),
-    ];
-    let wrong = || format!("time: invalid duration {}", quoted(text));
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    let mut all = 0_u128;
-    while !rest.is_empty() {
-        let split = |text| str::split_at(text, text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-        let (whole, after) = split(rest);
-        let (part, after) = after.strip_prefix('.').map_or(("", after), split);
-        if whole.is_empty() && part.is_empty() {
-            return Err(wrong());
+    let shown = quoted(text);
+    let nanos = of_go(text.as_bytes()).map_err(|error| match error {
+        DurationError::Invalid => format!("time: invalid duration {shown}"),
+        DurationError::NoUnit => format!("time: missing unit in duration {shown}"),
+        DurationError::UnknownUnit(unit) => {
+            format!("time: unknown unit {} in duration {shown}", quoted(&String::from_utf8_lossy(&unit)))
         }
-        let is_number = |c: char| c.is_ascii_digit() || c == '.';
-        let (unit, after) = after.split_at(after.find(is_number).unwrap_or(after.len()));
-        if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {}", quoted(text)));
-        }
-        let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-            return Err(format!("time: unknown unit {} in duration {}", quoted(unit), quoted(text)));
-        };
-        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
-        // More digits than these are less than a nanosecond.
-        let part: String = part.chars().chain("0".repeat(18).chars()).take(18).collect();
-        let part = part.parse::<u128>().map_err(|_| wrong())? * u128::from(*factor) / 1_000_000_000_000_000_000;
-        all = all.saturating_add(u128::from(whole) * u128::from(*factor) + part);
-        rest = after;
-    }
-    // Go's are nanoseconds in 64 bits.
-    let most = i64::MAX.unsigned_abs() + u64::from(negative);
-    let all = u64::try_from(all).ok().filter(|all| *all <= most).ok_or_else(wrong)?;
-    Ok(if negative { Duration::ZERO } else { Duration::from_nanos(all) })
+    })?;
+    Ok(Duration::from_nanos(u64::try_from(nanos).unwrap_or_default()))
 }
 
 /// A path, which may be empty and need not be UTF-8.
