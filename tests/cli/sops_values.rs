@@ -199,6 +199,8 @@ const FILES: &[(&str, &str)] = &[
 
 /// Files that both refuse, with the same exit code.
 const REFUSED: &[(&str, &str)] = &[
+    ("x.yaml", "<<: v\n"),
+    ("x.yaml", "a: &x {k: v}\nb:\n  <<: [*x, 1]\n"),
     ("a.yaml", "a: b: c\n"),
     ("a.yaml", "- a\n"),
     ("a.yaml", "text\n"),

@@ -25,7 +25,7 @@ pub use number::{float_text, parse_int};
 pub(in crate::pure) use tree::duplicate_item;
 pub use tree::{Branch, Comment, Element, Entry, Item, Layout, Node, Scalar, Span, Tree, Value, line_of};
 pub use yaml::time;
-pub(in crate::pure) use yaml::{misplaced_tab, place_comment};
+pub(in crate::pure) use yaml::{misplaced_tab, misused_merge_key, place_comment};
 
 use super::error::{Explain, Retry};
 use super::limits;

@@ -68,14 +68,19 @@ pub fn wrap_local(local: &dyn LocalKeys) -> impl FnMut(&[(&KeyRef, &Plaintext)])
     move |wanted| wanted.iter().map(|(key, secret)| one(key, secret)).collect()
 }
 
-/// No other reader takes a file with a tab in the place of blanks.
-fn check_tabs(plain: &Tree) -> Result<(), SopsError> {
-    match (plain.format == Format::Yaml).then(|| format::misplaced_tab(plain)).flatten() {
+/// No other sops reads YAML with a tab in the place of blanks, or with something under a merge key that is no map.
+fn check_readable(plain: &Tree) -> Result<(), SopsError> {
+    if plain.format != Format::Yaml {
+        return Ok(());
+    }
+    let tab = || format::misplaced_tab(plain).map(|line| (line, "a tab stands where only blanks may"));
+    let merge = || {
+        let line = format::misused_merge_key(plain)?;
+        Some((line, "only a map or a list of maps can stand under the merge key <<"))
+    };
+    match tab().or_else(merge) {
         None => Ok(()),
-        Some(line) => {
-            let what = "a tab stands where only blanks may".to_owned();
-            Err(FormatError::Syntax { format: Format::Yaml, line, what }.into())
-        }
+        Some((line, what)) => Err(FormatError::Syntax { format: Format::Yaml, line, what: what.to_owned() }.into()),
     }
 }
 
@@ -94,7 +99,7 @@ pub fn seal(
     wrap: Wrap<'_>,
 ) -> Result<Plaintext, SopsError> {
     check(plain)?;
-    check_tabs(plain)?;
+    check_readable(plain)?;
     // What another format than that of the plaintext reserves is reserved as well.
     let is_reserved = |item: &Item| metadata::is_metadata(item, plain.format) || metadata::is_metadata(item, target);
     for item in plain.branches.iter().flat_map(|branch| &branch.items) {
@@ -159,7 +164,7 @@ pub(super) fn reseal_as(
     random: Random<'_>,
 ) -> Result<Plaintext, SopsError> {
     check(plain)?;
-    check_tabs(plain)?;
+    check_readable(plain)?;
     let document = opened.document();
     let is_reserved = |item: &Item| metadata::is_metadata(item, plain.format) || metadata::is_metadata(item, target);
     for item in plain.branches.iter().flat_map(|branch| &branch.items) {

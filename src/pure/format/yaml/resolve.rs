@@ -1,6 +1,8 @@
 //! The type of a plain scalar as Go's yaml.v3 decides it: YAML 1.2 core plus octal `0755`, `0b11`, `1_000` and dates.
 //! The type decides what SOPS hashes, so this is a rule of the file format and not a matter of taste.
 
+use std::borrow::Cow;
+
 use super::time;
 use crate::pure::format::{Scalar, parse_int};
 use crate::pure::secret::Plaintext;
@@ -17,7 +19,7 @@ pub fn resolve_plain(text: &str) -> Scalar {
         _ => {}
     }
     match text.as_bytes().first() {
-        Some(b'.') => go_float(text).map_or_else(|| as_text(text), Scalar::Float),
+        Some(b'.') => go_float(&without_separators(text)).map_or_else(|| as_text(text), Scalar::Float),
         Some(b'0'..=b'9' | b'+' | b'-') => time::canonical(text).map(Scalar::Time).unwrap_or_else(|| number(text)),
         _ => as_text(text),
     }
@@ -73,6 +75,16 @@ fn is_float(text: &str) -> bool {
     let Some(exponent) = rest.strip_prefix(['e', 'E']) else { return rest.is_empty() };
     let digits = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A number without the underscores that Go lets stand between two digits.
+fn without_separators(text: &str) -> Cow<'_, str> {
+    let is_digit = |at: Option<usize>| at.and_then(|at| text.as_bytes().get(at)).is_some_and(u8::is_ascii_digit);
+    let mut marks = text.match_indices('_').map(|(at, _)| at).peekable();
+    if marks.peek().is_none() || !marks.all(|at| is_digit(at.checked_sub(1)) && is_digit(at.checked_add(1))) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('_', ""))
 }
 
 /// `strconv.ParseFloat`, which refuses what overflows.
@@ -132,6 +144,12 @@ mod tests {
             ("1.", "float 1"),
             (".5", "float 0.5"),
             ("-.5", "float -0.5"),
+            (".5_0", "float 0.5"),
+            (".1e1_0", "float 1000000000"),
+            (".5__0", "text"),
+            (".5_", "text"),
+            ("._5", "text"),
+            (".5_e3", "text"),
             (".", "text"),
             ("-", "text"),
             ("1e400", "text"),
