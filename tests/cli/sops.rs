@@ -724,9 +724,9 @@ fn binary_files_are_indented_as_the_rules_or_the_flag_say() {
     let lines = |program: Program, rules: &str, flags: &[&str]| -> Vec<String> {
         let folder = scratch::dir("indent");
         let config = folder.join(".sops.yaml");
-        fs::write(&config, format!("creation_rules:\n  - age: {}\n{rules}", recipients()[0])).unwrap();
+        fs::write(&config, rules).unwrap();
         fs::write(folder.join("key.bin"), "hello").unwrap();
-        let mut encrypt = program(&[flags, &["encrypt", "--in-place", "key.bin"]].concat());
+        let mut encrypt = program(&[flags, &["encrypt", "--in-place", "--age", &recipients()[0], "key.bin"]].concat());
         run_ok(
             {
                 encrypt.current_dir(&folder);
@@ -748,6 +748,9 @@ fn binary_files_are_indented_as_the_rules_or_the_flag_say() {
         ("stores: {json_binary: {indent: 0}, json: {indent: 5}}\n", &[]),
         ("stores: {json_binary: {indent: 3}}\n", &["--indent", "2"]),
     ] {
-        assert_eq!(lines(ours, rules, flags), lines(theirs, rules, flags), "{rules} {flags:?}");
+        // With a rule that applies and without any.
+        for rules in [format!("creation_rules: [{{age: {}}}]\n{rules}", recipients()[0]), rules.to_owned()] {
+            assert_eq!(lines(ours, &rules, flags), lines(theirs, &rules, flags), "{rules} {flags:?}");
+        }
     }
 }

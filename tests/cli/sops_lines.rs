@@ -11,6 +11,19 @@ use crate::rig::scratch;
 
 const PLAIN: &str = "a: hello\nb:\n    c: 1\n    z: null\n";
 
+/// Maps and texts at columns that are no multiple of the indentation.
+const DEEP: &str = "a:\n    l:\n        - x\n        - k: 1\n          m:\n            z: |\n                a\n                b\n        - - - q: {r: 1}\n";
+
+/// Texts and names that need quotes in YAML, or seem to.
+const TEXTS: &str = r##"{
+    "l": ["", " x", "x ", "-x", "- x", "-", "--flag=1", "---x", "...", "?x", "? x", ":x", "x:", "x: y", "x:y", "x #y",
+        "x#y", "[x", "{{ x }}", "&x", "*x", "!x", "|x", ">x", "'x", "\"x", "it's: so", "%x", "@x", "`x", "=x", "<x", "~x",
+        "~", "yEs", "YES", "y", "off", "nan", ".nan", "nULL", "Null", "0755", "1_000", "12:30", "1:99", "555-1234",
+        "2024-01-01", "1e400", "1.2.3", ".5_0", ".5__0", "\t", "x\ty", "é", "\u007f", "\u0085", "\ufeff",
+        "\u0000\u0007\u001b", "x\ny", "x\ny\n", "x\n y", "x \ny", "x\r\ny", "a\\b", "a\\b: c", "1 000", "a, b"],
+    "-x": {"x: y": 1, "x,y": 2, "#x": 3, "yes": 4, "'": {"? x": [{"~": {"a ": "b\nc"}}]}}
+}"##;
+
 /// The files that every command line finds, sealed once by the real sops.
 fn files() -> BTreeMap<&'static str, Vec<u8>> {
     let age = recipients().remove(0);
@@ -28,6 +41,8 @@ fn files() -> BTreeMap<&'static str, Vec<u8>> {
         ("m.yaml", sealed("m.yaml", "a: 1\n---\nb: 2\n")),
         ("one.yaml", sealed("one.yaml", "# c\na: 1\n")),
         ("n.yaml", sealed("n.yaml", "big: 1e30\nwhole: 5.0\nt: true\n")),
+        ("deep.yaml", sealed("deep.yaml", DEEP)),
+        ("texts.json", sealed("texts.json", TEXTS)),
         ("p.yaml", PLAIN.into()),
         ("p.bin", b"text".to_vec()),
         ("null.yaml", b"~\n".to_vec()),
@@ -36,11 +51,23 @@ fn files() -> BTreeMap<&'static str, Vec<u8>> {
             "no-keys.yaml",
             b"a: 1\nsops:\n  mac: x\n  version: 3.9.0\n  lastmodified: \"2024-01-01T00:00:00Z\"\n".to_vec(),
         ),
+        ("rules/-2.yaml", indented("-2")),
+        ("rules/-1.yaml", indented("-1")),
+        ("rules/0.yaml", indented("0")),
+        ("rules/1.yaml", indented("1")),
+        ("rules/3.yaml", indented("3")),
+        ("rules/10.yaml", indented("10")),
         ("rules/broken.yaml", b"creation_rules: 5\n".to_vec()),
         ("rules/more.yaml", format!("creation_rules: [{{age: '{age},{}'}}]\n", recipients().remove(1)).into()),
         ("rules/unmatched.yaml", format!("creation_rules:\n  - {{path_regex: zzz, age: {age}}}\n").into()),
         ("rules/merged.yaml", format!("x: &x\n  age: {age}\ncreation_rules:\n  - <<: *x\n").into()),
     ])
+}
+
+/// Rules that say nothing but an indentation.
+fn indented(width: &str) -> Vec<u8> {
+    format!("stores: {{yaml: {{indent: {width}}}, json: {{indent: {width}}}, json_binary: {{indent: {width}}}}}\n")
+        .into()
 }
 
 /// What is read where something was sealed: its plaintext by the real sops; else the bytes as they are.
@@ -226,6 +253,15 @@ fn rules_that_cannot_be_read_stop_what_they_stop_there() {
         lines.push(vec!["--config", rules, "encrypt", "p.yaml"]);
         lines.push(vec!["--config", rules, "encrypt", "--age", &age, "p.yaml"]);
         lines.push(vec!["--config", rules, "decrypt", "f.yaml"]);
+        (&["--indent", "0", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "1", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "3", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "9", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "10", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "-1", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "-1", "decrypt", "f.json"], ""),
+        (&["--indent", "-2", "decrypt", "f.json"], ""),
+        (&["--indent=0", "decrypt", "--output-type", "json", "deep.yaml"], ""),
         lines.push(vec!["--config", rules, "-d", "f.yaml"]);
         lines.push(vec!["--config", rules, "-r", "f.yaml"]);
     }
@@ -263,6 +299,34 @@ fn groups_end_and_keep_their_threshold_as_there() {
     assert!(run(theirs(&["groups"]), b"").status.success());
 
     // A threshold of 0 is none: that of the file or of its rule stays.
+#[test]
+fn an_indentation_of_the_rules_counts_for_what_is_decrypted_and_printed_anew() {
+    let mut lines: Vec<Vec<&str>> = vec![];
+    for name in ["rules/-2.yaml", "rules/-1.yaml", "rules/0.yaml", "rules/1.yaml", "rules/3.yaml", "rules/10.yaml"] {
+        for line in [
+            &["decrypt", "deep.yaml"][..],
+            &["decrypt", "f.json"],
+            &["decrypt", "--output-type", "json", "deep.yaml"],
+            &["decrypt", "--output-type", "yaml", "f.json"],
+            &["--indent", "2", "decrypt", "deep.yaml"],
+            &["decrypt", "f.bin"],
+            &["exec-file", "--no-fifo", "deep.yaml", "cat {}"],
+        ] {
+            lines.push([&["--config", name][..], line].concat());
+        }
+    }
+    let lines: Vec<(&[&str], &str)> = lines.iter().map(|line| (line.as_slice(), "")).collect();
+    agree(&lines);
+}
+
+#[test]
+fn texts_have_the_quotes_that_they_have_there() {
+    agree(&[
+        (&["decrypt", "--output-type", "yaml", "texts.json"], ""),
+        (&["--indent", "3", "decrypt", "--output-type", "yaml", "texts.json"], ""),
+    ]);
+}
+
     let group = |key: &String| format!("      - age: [{key}]\n");
     let groups: String = known.iter().take(3).map(group).collect();
     let rules = format!("creation_rules:\n  - shamir_threshold: 2\n    key_groups:\n{groups}");

@@ -32,9 +32,9 @@ pub struct Global {
     #[arg(long, global = true, env = "SOPS_CONFIG", value_name = "FILE", hide_env = true,
         value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub config: Option<PathBuf>,
-    /// Indentation of files that are printed anew
-    #[arg(long, global = true, value_name = "N")]
-    pub indent: Option<usize>,
+    /// Indentation of files that are printed anew; -1 for a tab in JSON
+    #[arg(long, global = true, value_name = "N", allow_hyphen_values = true)]
+    pub indent: Option<i64>,
     /// Compute the MAC over encrypted values only
     #[arg(long, global = true)]
     pub mac_only_encrypted: bool,

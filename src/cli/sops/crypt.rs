@@ -27,12 +27,8 @@ pub fn decrypt(args: &DecryptArgs, run: &Run<'_>) -> Outcome {
     let plain = match args.extract.as_ref().filter(|path| !path.is_empty()) {
         Some(path) => extract(&opened, path, target, indent)?,
         None => {
-            // Who asks for an indentation gets it, in the file's own format too.
-            let plain = match run.global.indent {
-                Some(_) if matches!(target, Format::Yaml | Format::Json) => opened.emit_anew(target, indent),
-                _ => opened.emit_with(target, indent),
-            };
-            with_last_break(plain.map_err(|error| Failure::of(&input.name, &error))?, target)
+            let plain = opened.emit_with(target, indent).map_err(|error| Failure::of(&input.name, &error))?;
+            with_last_break(plain, target)
         }
     };
     files::write(&args.target, &input, &plain)

@@ -5,7 +5,7 @@ use super::failure::{Failure, code};
 use super::files;
 use super::ring::Keyring;
 use crate::adapters::kms::DataKeys;
-use crate::pure::format::{Format, Indent};
+use crate::pure::format::Format;
 use crate::pure::keys::age::{Recipient, RecipientError};
 use crate::pure::keys::{KeyKind, KeyRef, Wrapped};
 use crate::pure::secret::Plaintext;
@@ -142,9 +142,7 @@ pub fn plan(global: &Global, args: &KeyArgs, selector: &SelectorArgs, name: &str
     }
     plan.selector = choose_selector(selector, plan.selector)?;
     plan.mac_only_encrypted |= global.mac_only_encrypted;
-    if let Some(width) = global.indent {
-        plan.indent = Indent::of_width(width);
-    }
+    plan.indent = files::layout(global)?;
     Ok(plan)
 }
 

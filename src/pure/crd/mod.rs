@@ -44,6 +44,6 @@ pub enum ManifestError {
 /// One CRD as the text of a YAML file, in the stable order of its fields.
 pub fn manifest(definition: &CustomResourceDefinition) -> Result<String, ManifestError> {
     let tree = format::parse(&serde_json::to_vec(definition)?, Format::Json)?;
-    let text = format::emit_with(&tree.branches, Format::Yaml, Indent { yaml: 2, ..Indent::default() })?;
+    let text = format::emit_with(&tree.branches, Format::Yaml, Indent { yaml: Some(2), ..Indent::default() })?;
     Ok(String::from_utf8_lossy(text.expose()).into_owned())
 }

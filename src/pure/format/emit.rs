@@ -23,6 +23,8 @@ pub enum EmitError {
     Name { format: Format, entry: String },
     #[error("a comment is not UTF-8 text, or holds control characters, which {format} cannot hold")]
     Comment { format: Format },
+    #[error("{format} cannot be indented so: 0 or more blanks, not above 1000 in json, where -1 is a tab")]
+    Indent { format: Format },
     #[error("binary output needs exactly one text value named \"data\" at the top")]
     NotBinary,
 }
@@ -31,27 +33,53 @@ pub enum EmitError {
 /// than 1024 characters for the colon (YAML 1.2, 7.4.2).
 const IMPLICIT_KEY_BYTES: usize = 128;
 
-/// Options of the printer, from `.sops.yaml` `stores` and `--indent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Widest level of JSON: a file whose rules ask for a billion blanks must not take the memory.
+const JSON_WIDTH: usize = 1000;
+
+/// Indentation as `.sops.yaml` (`stores`) or `--indent` asks for it; `None` where nobody does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Indent {
     /// Columns per level in YAML.
-    pub yaml: usize,
-    /// Blanks per level in JSON; `None` for one tab.
-    pub json: Option<usize>,
+    pub yaml: Option<i64>,
+    /// Blanks per level in JSON; -1 for one tab.
+    pub json: Option<i64>,
     /// The same in the JSON that an encrypted binary file is.
-    pub json_binary: Option<usize>,
+    pub json_binary: Option<i64>,
 }
 
 impl Indent {
-    /// The same number of blanks everywhere. YAML has two to nine.
-    pub fn of_width(width: usize) -> Self {
-        Self { yaml: width.clamp(2, 9), json: Some(width), json_binary: Some(width) }
+    /// The same number of blanks everywhere.
+    pub fn of_width(width: i64) -> Self {
+        Self { yaml: Some(width), json: Some(width), json_binary: Some(width) }
     }
-}
 
-impl Default for Indent {
-    fn default() -> Self {
-        Self { yaml: 4, json: None, json_binary: None }
+    /// Whether anybody asks for an indentation of a format.
+    pub fn asks_for(self, format: Format) -> bool {
+        match format {
+            Format::Yaml => self.yaml.is_some(),
+            Format::Json => self.json.is_some(),
+            Format::Dotenv | Format::Ini | Format::Binary => false,
+        }
+    }
+
+    /// Columns per level in YAML: 4 where nobody asks, or for 0; 2 for what yaml.v3 does not take.
+    fn yaml_step(self) -> Result<usize, EmitError> {
+        match self.yaml.unwrap_or(0) {
+            0 => Ok(4),
+            ..0 => Err(EmitError::Indent { format: Format::Yaml }),
+            width => Ok(usize::try_from(width).ok().filter(|width| (2..=9).contains(width)).unwrap_or(2)),
+        }
+    }
+
+    /// What a level of JSON is indented by.
+    pub(in crate::pure) fn json_unit(self) -> Result<String, EmitError> {
+        match self.json.unwrap_or(-1) {
+            -1 => Ok("\t".to_owned()),
+            width => match usize::try_from(width) {
+                Ok(width) if width <= JSON_WIDTH => Ok(" ".repeat(width)),
+                _ => Err(EmitError::Indent { format: Format::Json }),
+            },
+        }
     }
 }
 
@@ -66,17 +94,17 @@ pub fn emit_with(branches: &[Branch], format: Format, indent: Indent) -> Result<
     let first: &[Item] = branches.first().map_or(&[], |branch| &branch.items);
     match format {
         Format::Yaml => {
+            let step = indent.yaml_step()?;
             for (index, branch) in branches.iter().enumerate() {
                 if index > 0 {
                     out.extend_from_slice(b"---\n");
                 }
                 readable(&branch.items)?;
-                yaml_top(&mut out, &branch.items, indent.yaml);
+                yaml_top(&mut out, &branch.items, step);
             }
         }
         Format::Json => {
-            let unit = indent.json.map_or("\t".to_owned(), |blanks| " ".repeat(blanks));
-            json_items(&mut out, first, true, 1, &Unit::Lines(unit), "")?;
+            json_items(&mut out, first, true, 1, &Unit::Lines(indent.json_unit()?), "")?;
             out.push(b'\n');
         }
         Format::Dotenv => dotenv_items(&mut out, first)?,
@@ -160,7 +188,7 @@ fn yaml_item(out: &mut Vec<u8>, item: &Item, column: usize, step: usize) {
         }
         Item::Entry(entry) => {
             let key = key_text(&entry.key);
-            if key.len() > IMPLICIT_KEY_BYTES {
+            if entry.key.len() > IMPLICIT_KEY_BYTES {
                 out.extend_from_slice(b"? ");
                 out.extend_from_slice(key.as_bytes());
                 out.push(b'\n');
@@ -178,20 +206,26 @@ fn yaml_item(out: &mut Vec<u8>, item: &Item, column: usize, step: usize) {
     }
 }
 
+/// The column of what stands below an entry or an element at `column`: in a list that of what follows the dash, else the
+/// next multiple of the step, as yaml.v3 has it.
+fn below(column: usize, step: usize, in_map: bool) -> usize {
+    if in_map { (column / step.max(1) + 1) * step.max(1) } else { column + 2 }
+}
+
 fn yaml_value(out: &mut Vec<u8>, node: &Node, column: usize, step: usize, in_map: bool) {
     match &node.value {
         Value::Scalar(scalar) => {
             out.push(b' ');
             let layout = Layout { flow: false, indent: column, alias: false };
-            let step = if in_map { step } else { 2 };
-            out.extend_from_slice(yaml_scalar(scalar, layout, Room { block: true, step }).expose());
+            let room = Room { block: true, step: below(column, step, in_map) - column };
+            out.extend_from_slice(yaml_scalar(scalar, layout, room).expose());
             out.push(b'\n');
         }
         Value::Map(items) if items.is_empty() => out.extend_from_slice(b" {}\n"),
         Value::List(items) if items.is_empty() => out.extend_from_slice(b" []\n"),
         Value::Map(items) | Value::List(items) if in_map || matches!(items.first(), Some(Item::Comment(_))) => {
             out.push(b'\n');
-            yaml_items(out, items, column + if in_map { step } else { 2 }, step);
+            yaml_items(out, items, below(column, step, in_map), step);
         }
         Value::Map(items) | Value::List(items) => {
             // The first item of a collection in a list stands on the line of the dash.
@@ -395,7 +429,7 @@ pub(in crate::pure) fn emit_lines(
     match format {
         Format::Dotenv => dotenv_items(&mut out, items)?,
         Format::Ini => ini_items(&mut out, items)?,
-        _ => yaml_items(&mut out, items, column, indent.yaml),
+        _ => yaml_items(&mut out, items, column, indent.yaml_step()?),
     }
     Ok(Plaintext::copy_of(&out))
 }
@@ -436,15 +470,14 @@ pub fn emit_value(node: &Node, format: Format, indent: Indent) -> Result<Plainte
     let mut out = Zeroizing::new(Vec::new());
     match (&node.value, format) {
         (Value::List(items), Format::Json) => {
-            let unit = indent.json.map_or("\t".to_owned(), |blanks| " ".repeat(blanks));
-            json_items(&mut out, items, false, 1, &Unit::Lines(unit), "")?;
+            json_items(&mut out, items, false, 1, &Unit::Lines(indent.json_unit()?), "")?;
         }
         (Value::List(items), Format::Yaml) if items.is_empty() => out.extend_from_slice(b"[]\n"),
-        (Value::Map(items), Format::Yaml) => yaml_top(&mut out, items, indent.yaml),
-        (Value::List(items), Format::Yaml) => yaml_items(&mut out, items, 0, indent.yaml),
+        (Value::Map(items), Format::Yaml) => yaml_top(&mut out, items, indent.yaml_step()?),
+        (Value::List(items), Format::Yaml) => yaml_items(&mut out, items, 0, indent.yaml_step()?),
         (Value::Scalar(scalar), Format::Yaml) => {
             let layout = Layout::default();
-            out.extend_from_slice(yaml_scalar(scalar, layout, Room { block: false, step: indent.yaml }).expose());
+            out.extend_from_slice(yaml_scalar(scalar, layout, Room { block: false, step: 4 }).expose());
             out.push(b'\n');
         }
         _ => return emit_element(node),

@@ -20,7 +20,7 @@ pub struct Show {
 }
 
 /// Layout of what is printed anew, as `kubectl` prints it.
-const INDENT: Indent = Indent { yaml: 2, json: Some(2), json_binary: Some(2) };
+const INDENT: Indent = Indent { yaml: Some(2), json: Some(2), json_binary: Some(2) };
 
 impl Show {
     fn format(self) -> Format {

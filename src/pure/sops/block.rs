@@ -9,7 +9,7 @@ use super::metadata::{self, DOTENV_PREFIX, Metadata, NAME};
 use crate::pure::format::place::{last_scalar, owns_break};
 use crate::pure::format::splice::{self, Edit, is_crlf, with_breaks_of};
 use crate::pure::format::{
-    Branch, Element, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, emit_entry, emit_lines,
+    Branch, Element, EmitError, Entry, Format, Indent, Item, Layout, Node, Scalar, Value, emit_entry, emit_lines,
 };
 use crate::pure::keys::{KeyKind, KeyRef, WrappedKey};
 use crate::pure::secret::Plaintext;
@@ -172,7 +172,7 @@ pub(super) fn edits(
     let block = items(metadata, format);
     let in_braces = is_in_braces(branch);
     let text = if in_braces {
-        let unit = json_unit(source, branch, indent);
+        let unit = json_unit(source, branch, indent)?;
         emit_entry(&block, &unit)?
     } else {
         emit_lines(&block, format, column.unwrap_or(0), indent)?
@@ -350,11 +350,13 @@ fn append_flow(source: &[u8], branch: &Branch, text: &Plaintext) -> Edit {
 }
 
 /// What one level of a JSON file is indented by: `None` for a file on one line.
-fn json_unit(source: &[u8], branch: &Branch, indent: Indent) -> Option<String> {
+fn json_unit(source: &[u8], branch: &Branch, indent: Indent) -> Result<Option<String>, EmitError> {
     let Some(first) = branch.items.iter().find(|item| !matches!(item, Item::Comment(_))) else {
-        return Some(indent.json.map_or("\t".to_owned(), |width| " ".repeat(width)));
+        return indent.json_unit().map(Some);
     };
     let before = source.get(..first.start()).unwrap_or_default();
-    let lead = before.iter().rposition(|byte| *byte == b'\n').and_then(|at| before.get(at + 1..))?;
-    lead.iter().all(|byte| matches!(byte, b' ' | b'\t')).then(|| String::from_utf8_lossy(lead).into_owned())
+    let Some(lead) = before.iter().rposition(|byte| *byte == b'\n').and_then(|at| before.get(at + 1..)) else {
+        return Ok(None);
+    };
+    Ok(lead.iter().all(|byte| matches!(byte, b' ' | b'\t')).then(|| String::from_utf8_lossy(lead).into_owned()))
 }

@@ -222,25 +222,17 @@ impl Opened<'_> {
         self.emit_with(target, Indent::default())
     }
 
-    /// [`Opened::emit`] with an indentation for what is printed anew.
+    /// [`Opened::emit`] with an indentation: who asks for one gets it, in the file's own format too, which is printed anew.
     pub fn emit_with(&self, target: Format, indent: Indent) -> Result<Plaintext, SopsError> {
-        if target != self.document.format || target == Format::Binary {
-            return self.emit_anew(target, indent);
+        if target != self.document.format || target == Format::Binary || indent.asks_for(target) {
+            let shown = shown_elsewhere(&self.branches, self.document.format, target);
+            return Ok(format::emit_with(shown.as_deref().unwrap_or(&self.branches), target, indent)?);
         }
         let mut out = zeroize::Zeroizing::new(Vec::new());
         for index in 0..self.branches.len() {
             out.extend_from_slice(self.emit_document(index)?.expose());
         }
         Ok(Plaintext::new(std::mem::take(&mut *out)))
-    }
-
-    /// The plaintext printed anew, without the user's formatting, also in the file's own format.
-    ///
-    /// # Errors
-    /// As [`Opened::emit`].
-    pub fn emit_anew(&self, target: Format, indent: Indent) -> Result<Plaintext, SopsError> {
-        let shown = shown_elsewhere(&self.branches, self.document.format, target);
-        Ok(format::emit_with(shown.as_deref().unwrap_or(&self.branches), target, indent)?)
     }
 
     /// The plaintext of one document of a stream in the file's own format, its `---` line included. Empty when there is

@@ -250,17 +250,9 @@ fn read_group(group: &Map<String, Json>, depth: usize) -> Result<Vec<KeyRef>, So
 }
 
 fn read_indent(fields: &Fields<'_>) -> Indent {
-    let mut indent = Indent::default();
-    let Some(Json::Object(stores)) = fields.get("stores") else { return indent };
+    let Some(Json::Object(stores)) = fields.get("stores") else { return Indent::default() };
     let number = |name: &str| Fields(stores).get(name)?.get("indent")?.as_i64();
-    if let Some(width) = number("yaml") {
-        indent.yaml = usize::try_from(width).unwrap_or(4).clamp(2, 9);
-    }
-    // -1 stands for a tab.
-    let blanks = |width: Option<i64>| width.and_then(|width| usize::try_from(width).ok());
-    indent.json = blanks(number("json"));
-    indent.json_binary = blanks(number("json_binary"));
-    indent
+    Indent { yaml: number("yaml"), json: number("json"), json_binary: number("json_binary") }
 }
 
 #[cfg(test)]
@@ -281,7 +273,7 @@ mod tests {
         assert_eq!(keys(&plan("sub/x")), [["AABB", "arn:aws:kms:eu-west-1:1:key/x+arn:aws:iam::1:role/r||p"]]);
         assert_eq!(keys(&plan("other")), [vec!["m", "a"], vec!["https://z/keys/k/1", "https://v:8200/v1/sops/keys/k"]]);
         assert_eq!(plan("other").shamir_threshold, 2);
-        assert_eq!(plan("other").indent, Indent { yaml: 2, json: None, json_binary: Some(3) });
+        assert_eq!(plan("other").indent, Indent { yaml: Some(2), json: Some(-1), json_binary: Some(3) });
     }
 
     #[test]
@@ -322,7 +314,7 @@ mod tests {
     fn the_layout_is_read_beside_broken_rules() {
         let broken = "creation_rules:\n  - path_regex: (\nstores: {yaml: {indent: 2}}\n";
         assert!(Config::parse(broken).is_err());
-        assert_eq!(Config::layout(broken).expect("reads").yaml, 2);
+        assert_eq!(Config::layout(broken).expect("reads").yaml, Some(2));
         for text in ["- a\n", "creation_rules: 5\n", "stores: {yaml: {indent: x}}\n", "a: [\n"] {
             assert!(Config::layout(text).is_err(), "{text}");
         }

@@ -36,9 +36,9 @@ pub fn scalar_text(scalar: &Scalar, layout: Layout, room: Room) -> Plaintext {
     })
 }
 
-/// The text of a map key.
+/// The text of a map key in a block.
 pub fn key_text(key: &str) -> String {
-    if is_plain(key, true) { key.to_owned() } else { double_quoted(key).to_string() }
+    in_line(key, false).to_string()
 }
 
 fn string_text(text: &Plaintext, layout: Layout, room: Room) -> Plaintext {
@@ -46,40 +46,80 @@ fn string_text(text: &Plaintext, layout: Layout, room: Room) -> Plaintext {
         let encoded = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(text.expose()));
         return Plaintext::from(format!("!!binary {}", *encoded));
     };
-    if is_plain(text, layout.flow) {
-        return Plaintext::copy_of(text.as_bytes());
-    }
     if room.block && !layout.flow && fits_block(text) {
         return Plaintext::copy_of(literal(text, layout.indent + room.step).as_bytes());
     }
-    Plaintext::copy_of(double_quoted(text).as_bytes())
+    Plaintext::copy_of(in_line(text, layout.flow).as_bytes())
 }
 
-/// Whether the text may stand without quotes and is read back as this very text, by YAML 1.1 readers too.
-fn is_plain(text: &str, flow: bool) -> bool {
-    let Some(first) = text.chars().next() else { return false };
-    let word = text.to_ascii_lowercase();
-    if "-?:,[]{}#&*!|>'\"%@`=<~ ".contains(first)
+/// A text in one line, with the quotes that yaml.v3 chooses: double ones where it would be read as another type or holds
+/// what must be escaped, single ones where only its characters are in the way. In braces it is always double ones, so that
+/// JSON in a YAML file stays JSON.
+fn in_line(text: &str, flow: bool) -> Zeroizing<String> {
+    if is_another_type(text) || !text.chars().all(is_printable) {
+        return double_quoted(text);
+    }
+    match (has_indicators(text, flow), flow) {
+        (false, _) => Zeroizing::new(text.to_owned()),
+        (true, false) => single_quoted(text),
+        (true, true) => double_quoted(text),
+    }
+}
+
+/// Whether a reader of YAML 1.2 or 1.1 would take the text, without quotes, for something else than a text.
+fn is_another_type(text: &str) -> bool {
+    !matches!(resolve_plain(text), Scalar::Text(_))
+        || matches!(text, "<<" | "=" | "y" | "Y" | "n" | "N")
+        || ["yes", "no", "on", "off"].iter().any(|word| is_word_of_old(text, word))
+        || is_base_60(text)
+        || is_old_date(text)
+}
+
+/// Whether the text is a word in small letters, in capitals, or with a capital.
+fn is_word_of_old(text: &str, word: &str) -> bool {
+    let is_rest = |rest: &str| word.get(1..).is_some_and(|lower| rest == lower);
+    text.eq_ignore_ascii_case(word)
+        && (text.get(1..).is_some_and(is_rest) || text.bytes().all(|byte| byte.is_ascii_uppercase()))
+}
+
+/// `12:30` or `1:59:59.5`, a number to the base of 60 in YAML 1.1.
+fn is_base_60(text: &str) -> bool {
+    let number = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    let Some((whole, rest)) = number.split_once(':') else { return false };
+    let (rest, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+    let is_sixtieth = |part: &str| match part.as_bytes() {
+        [one] => one.is_ascii_digit(),
+        [ten, one] => (b'0'..=b'5').contains(ten) && one.is_ascii_digit(),
+        _ => false,
+    };
+    whole.starts_with(|c: char| c.is_ascii_digit())
+        && digits(whole)
+        && digits(fraction)
+        && rest.split(':').all(is_sixtieth)
+}
+
+/// A date of YAML 1.1, which has more forms than yaml.v3 knows.
+fn is_old_date(text: &str) -> bool {
+    let (year, rest) = text.split_at_checked(4).unwrap_or_default();
+    year.bytes().all(|byte| byte.is_ascii_digit())
+        && rest.starts_with('-')
+        && rest.bytes().all(|byte| byte.is_ascii_digit() || b"-+:. tTZ".contains(&byte))
+}
+
+/// Whether the characters of a text in one line mean something at their places.
+fn has_indicators(text: &str, flow: bool) -> bool {
+    let mut chars = text.chars();
+    let first = chars.next();
+    let before_blank = chars.next().is_none_or(|c| c == ' ');
+    first.is_none_or(|c| " #,[]{}&*!|>'\"%@`".contains(c))
+        || first.is_some_and(|c| "?:-".contains(c) && before_blank)
         || text.ends_with([' ', ':'])
+        || text.starts_with("---")
         || text.starts_with("...")
         || text.contains(": ")
         || text.contains(" #")
-        || matches!(word.as_str(), "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null" | "nan" | "inf")
-        || !matches!(resolve_plain(text), Scalar::Text(_))
-    {
-        return false;
-    }
-    // Base-60 numbers and dates of YAML 1.1.
-    let looks_numeric = first.is_ascii_digit() || "+.".contains(first);
-    if looks_numeric && text.chars().all(|c| c.is_ascii_digit() || ":._-+eETtZ ".contains(c)) && !is_dotted(text) {
-        return false;
-    }
-    !(flow && text.contains([',', '[', ']', '{', '}', ':'])) && text.chars().all(is_printable)
-}
-
-/// Addresses and versions: digits with at least two dots and nothing else.
-fn is_dotted(text: &str) -> bool {
-    text.matches('.').count() >= 2 && text.chars().all(|c| c.is_ascii_digit() || c == '.')
+        || flow && text.contains([',', '?', '[', ']', '{', '}', ':'])
 }
 
 fn is_printable(c: char) -> bool {
@@ -111,6 +151,19 @@ fn literal(text: &str, indent: usize) -> Zeroizing<String> {
     out
 }
 
+fn single_quoted(text: &str) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(text.len() * 2 + 2));
+    out.push('\'');
+    for c in text.chars() {
+        if c == '\'' {
+            out.push(c);
+        }
+        out.push(c);
+    }
+    out.push('\'');
+    out
+}
+
 fn double_quoted(text: &str) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(text.len() * 2 + 2));
     out.push('"');
@@ -118,17 +171,25 @@ fn double_quoted(text: &str) -> Zeroizing<String> {
         match c {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
             '\0' => out.push_str("\\0"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{c}' => out.push_str("\\f"),
+            '\r' => out.push_str("\\r"),
+            '\u{1b}' => out.push_str("\\e"),
+            '\u{85}' => out.push_str("\\N"),
+            '\u{2028}' => out.push_str("\\L"),
+            '\u{2029}' => out.push_str("\\P"),
             c if is_printable(c) => out.push(c),
             c => {
                 // Writing to a String cannot fail.
                 let _ = match u32::from(c) {
-                    code @ 0..=0xff => write!(out, "\\x{code:02x}"),
-                    code @ 0x100..=0xffff => write!(out, "\\u{code:04x}"),
-                    code => write!(out, "\\U{code:08x}"),
+                    code @ 0..=0xff => write!(out, "\\x{code:02X}"),
+                    code @ 0x100..=0xffff => write!(out, "\\u{code:04X}"),
+                    code => write!(out, "\\U{code:08X}"),
                 };
             }
         }
@@ -160,15 +221,43 @@ mod tests {
             ("1.2.3", "1.2.3"),
             ("yes", "\"yes\""),
             ("No", "\"No\""),
+            ("OFF", "\"OFF\""),
+            ("yEs", "yEs"),
             ("null", "\"null\""),
+            ("nULL", "nULL"),
             ("<<", "\"<<\""),
-            ("a: b", "\"a: b\""),
-            ("a #b", "\"a #b\""),
+            ("=", "\"=\""),
+            ("<x", "<x"),
+            ("~x", "~x"),
+            ("a: b", "'a: b'"),
+            ("a:", "'a:'"),
+            ("a:b", "a:b"),
+            ("a #b", "'a #b'"),
             ("a#b", "a#b"),
+            ("it's: so", "'it''s: so'"),
+            ("a\\b: c", "'a\\b: c'"),
+            ("'", "''''"),
+            ("--flag=1", "--flag=1"),
+            ("---", "'---'"),
+            ("-", "'-'"),
+            ("?x", "?x"),
+            ("? x", "'? x'"),
+            (":x", ":x"),
+            (" x", "' x'"),
+            ("x ", "'x '"),
+            ("{{ x }}", "'{{ x }}'"),
+            ("555-1234", "555-1234"),
+            ("2024-01-01 10:00:00 -5", "\"2024-01-01 10:00:00 -5\""),
+            ("2024-01-01x", "2024-01-01x"),
+            ("190:20:30.15", "\"190:20:30.15\""),
+            ("1:99", "1:99"),
+            ("1:", "'1:'"),
+            ("1e400", "1e400"),
+            (".5_0", "\".5_0\""),
             ("http://x/y?z=1", "http://x/y?z=1"),
-            ("- a", "\"- a\""),
+            ("- a", "'- a'"),
             ("é", "é"),
-            ("\u{7f}\u{2028}\u{feff}\0", "\"\\x7f\\u2028\\ufeff\\0\""),
+            ("\u{7f}\u{2028}\u{feff}\0", "\"\\x7F\\L\\uFEFF\\0\""),
             ("tab\tin", "\"tab\\tin\""),
             ("a\nb\n", "|\n      a\n      b"),
             ("a\n\n b", "|-\n      a\n\n       b"),
