@@ -34,6 +34,10 @@ pub async fn on_named(address: &str, family: Family) -> Result<TcpListener> {
         let all = if family == Family::V4 { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
         return on(SocketAddr::new(all, port), family).await;
     }
+    let host = without_idle_zone(host);
+    if is_short_number(host) {
+        return Err(bad("no such host"));
+    }
     let mut found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     found.retain(|address| match family {
         Family::Any => true,
@@ -72,6 +76,25 @@ fn bind(address: SocketAddr, only_v6: Option<bool>) -> Result<TcpListener> {
 
 fn bad(what: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, what.to_owned())
+}
+
+/// The address without a zone that says nothing: only addresses of one link need it. Systems refuse the others with one.
+fn without_idle_zone(host: &str) -> &str {
+    let Some((address, zone)) = host.split_once('%') else { return host };
+    let is_of_link = |address: Ipv6Addr| address.is_unicast_link_local() || address.is_multicast();
+    match address.parse::<Ipv6Addr>() {
+        Ok(parsed) if !zone.is_empty() && !is_of_link(parsed) => address,
+        _ => host,
+    }
+}
+
+/// `127.1`, `0x7f000001`: systems take these for addresses, Go for names, which nobody has.
+fn is_short_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) || hex.is_some_and(is_hex);
+    is_number && host.parse::<IpAddr>().is_err()
 }
 
 fn host_and_port(address: &str) -> Result<(&str, &str)> {
@@ -133,6 +156,26 @@ mod tests {
             ("[[::1]]:80", None),
         ] {
             assert_eq!(host_and_port(address).ok(), parts, "{address}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_addresses_or_names_as_go_takes_them() {
+        for (host, plain) in [
+            ("::1%lo", "::1"),
+            ("::%x", "::"),
+            ("fe80::1%lo", "fe80::1%lo"),
+            ("::1%", "::1%"),
+            ("127.0.0.1%lo", "127.0.0.1%lo"),
+            ("host", "host"),
+        ] {
+            assert_eq!(without_idle_zone(host), plain, "{host}");
+        }
+        for host in ["127.1", "1", "2130706433", "0x7f000001", "127.000.0.1", "127.0.0.0x1"] {
+            assert!(is_short_number(host), "{host}");
+        }
+        for host in ["127.0.0.1", "::1", "host1", "host.a1", "0xhost", "1.host", "fe80::1%lo"] {
+            assert!(!is_short_number(host), "{host}");
         }
     }
 

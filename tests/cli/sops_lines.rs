@@ -158,7 +158,21 @@ fn flags_are_spelt_as_go_spells_them() {
         (&["--output-type", "json", "decrypt", "f.yaml"], ""),
         (&["decrypt", "--nope", "f.yaml"], ""),
         (&["-Z", "f.yaml"], ""),
+        (&["decrypt", "--version", "f.yaml"], ""),
+        (&["decrypt", "-v", "f.yaml"], ""),
+        (&["decrypt", "f.yaml", "--version"], ""),
+        (&["filestatus", "--version=false", "f.yaml"], ""),
+        (&["--version=false", "decrypt", "f.yaml"], ""),
     ]);
+}
+
+#[test]
+fn the_version_is_that_of_the_program() {
+    for line in [&["--version"][..], &["-v", "decrypt", "f.yaml"], &["--version", "decrypt"]] {
+        let (status, printed, changed) = outcome(ours, line, "");
+        assert!(printed.starts_with("sops 3.13.3 (latchwork "), "{line:?}: {printed}");
+        assert_eq!((status, changed), (Some(0), BTreeMap::new()), "{line:?}");
+    }
 }
 
 #[test]
@@ -199,6 +213,16 @@ fn what_is_missing_has_the_exit_code_that_it_has_there() {
         (&["encrypt", "--age", &age, "empty.yaml"], ""),
         (&["encrypt", "--age", &age, "--encryption-context", "nonsense", "p.yaml"], ""),
         (&["decrypt", "no-keys.yaml"], ""),
+        (&["publish"], ""),
+        (&["publish", "--recursive"], ""),
+        (&["--config", "rules/broken.yaml", "publish"], ""),
+        (&["updatekeys", "-y"], ""),
+        (&["--config", "rules/broken.yaml", "updatekeys"], ""),
+        (&["groups", "add", "-f", "", "--age", &age], ""),
+        (&["groups", "delete", "--file=", "0"], ""),
+        (&["completion", "nosuch"], ""),
+        (&["decrypt", "--output", "", "f.yaml"], ""),
+        (&["-d", "--output=", "f.yaml"], ""),
     ]);
 }
 
@@ -229,6 +253,15 @@ fn standard_input_and_types_are_what_they_are_there() {
         (&["encrypt", "--age", &age, "--input-type", "ini", "--output-type", "yaml", "/dev/stdin"], "[s]\nk = v\n"),
         (&["--indent", "2", "decrypt", "f.yaml"], ""),
         (&["--indent", "3", "-d", "f.json"], ""),
+        (&["--indent", "0", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "1", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "3", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "9", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "10", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "-1", "decrypt", "deep.yaml"], ""),
+        (&["--indent", "-1", "decrypt", "f.json"], ""),
+        (&["--indent", "-2", "decrypt", "f.json"], ""),
+        (&["--indent=0", "decrypt", "--output-type", "json", "deep.yaml"], ""),
         (&["decrypt", "--output-type", "dotenv", "n.yaml"], ""),
         (&["exec-env", "n.yaml", "echo $big $whole $t"], ""),
     ]);
@@ -253,15 +286,6 @@ fn rules_that_cannot_be_read_stop_what_they_stop_there() {
         lines.push(vec!["--config", rules, "encrypt", "p.yaml"]);
         lines.push(vec!["--config", rules, "encrypt", "--age", &age, "p.yaml"]);
         lines.push(vec!["--config", rules, "decrypt", "f.yaml"]);
-        (&["--indent", "0", "decrypt", "deep.yaml"], ""),
-        (&["--indent", "1", "decrypt", "deep.yaml"], ""),
-        (&["--indent", "3", "decrypt", "deep.yaml"], ""),
-        (&["--indent", "9", "decrypt", "deep.yaml"], ""),
-        (&["--indent", "10", "decrypt", "deep.yaml"], ""),
-        (&["--indent", "-1", "decrypt", "deep.yaml"], ""),
-        (&["--indent", "-1", "decrypt", "f.json"], ""),
-        (&["--indent", "-2", "decrypt", "f.json"], ""),
-        (&["--indent=0", "decrypt", "--output-type", "json", "deep.yaml"], ""),
         lines.push(vec!["--config", rules, "-d", "f.yaml"]);
         lines.push(vec!["--config", rules, "-r", "f.yaml"]);
     }
@@ -275,30 +299,6 @@ fn rules_that_cannot_be_read_stop_what_they_stop_there() {
     }
 }
 
-#[test]
-fn groups_end_and_keep_their_threshold_as_there() {
-    let known = recipients();
-    let age = known[1].as_str();
-    agree(&[
-        (&["groups", "bogus"], ""),
-        (&["groups", "add"], ""),
-        (&["groups", "add", "f.yaml", "--age", age], ""),
-        (&["groups", "delete"], ""),
-        (&["groups", "delete", "0"], ""),
-        (&["groups", "delete", "-f", "none.yaml", "0"], ""),
-        (&["groups", "delete", "-f", "f.yaml", "0", "1"], ""),
-        (&["groups", "delete", "-f", "f.yaml", "x"], ""),
-        (&["groups", "add", "-f", "p.yaml", "--age", age], ""),
-        (&["groups", "add", "-f", "f.yaml", "--age", age, "--enable-local-keyservice=false"], ""),
-        (&["groups", "delete", "-f", "f.yaml", "0", "--enable-local-keyservice=false"], ""),
-        (&["rotate", "--rm-age", "age1mistyped", "f.yaml"], ""),
-        (&["rotate", "--rm-age", age, "f.yaml"], ""),
-    ]);
-    let alone = run(ours(&["groups"]), b"");
-    assert!(alone.status.success() && alone.stdout.contains("delete") && alone.stderr.is_empty(), "{}", alone.stdout);
-    assert!(run(theirs(&["groups"]), b"").status.success());
-
-    // A threshold of 0 is none: that of the file or of its rule stays.
 #[test]
 fn an_indentation_of_the_rules_counts_for_what_is_decrypted_and_printed_anew() {
     let mut lines: Vec<Vec<&str>> = vec![];
@@ -327,6 +327,30 @@ fn texts_have_the_quotes_that_they_have_there() {
     ]);
 }
 
+#[test]
+fn groups_end_and_keep_their_threshold_as_there() {
+    let known = recipients();
+    let age = known[1].as_str();
+    agree(&[
+        (&["groups", "bogus"], ""),
+        (&["groups", "add"], ""),
+        (&["groups", "add", "f.yaml", "--age", age], ""),
+        (&["groups", "delete"], ""),
+        (&["groups", "delete", "0"], ""),
+        (&["groups", "delete", "-f", "none.yaml", "0"], ""),
+        (&["groups", "delete", "-f", "f.yaml", "0", "1"], ""),
+        (&["groups", "delete", "-f", "f.yaml", "x"], ""),
+        (&["groups", "add", "-f", "p.yaml", "--age", age], ""),
+        (&["groups", "add", "-f", "f.yaml", "--age", age, "--enable-local-keyservice=false"], ""),
+        (&["groups", "delete", "-f", "f.yaml", "0", "--enable-local-keyservice=false"], ""),
+        (&["rotate", "--rm-age", "age1mistyped", "f.yaml"], ""),
+        (&["rotate", "--rm-age", age, "f.yaml"], ""),
+    ]);
+    let alone = run(ours(&["groups"]), b"");
+    assert!(alone.status.success() && alone.stdout.contains("delete") && alone.stderr.is_empty(), "{}", alone.stdout);
+    assert!(run(theirs(&["groups"]), b"").status.success());
+
+    // A threshold of 0 is none: that of the file or of its rule stays.
     let group = |key: &String| format!("      - age: [{key}]\n");
     let groups: String = known.iter().take(3).map(group).collect();
     let rules = format!("creation_rules:\n  - shamir_threshold: 2\n    key_groups:\n{groups}");
@@ -363,6 +387,14 @@ fn values_and_paths_are_taken_as_there() {
         (&["unset", "one.yaml", "[\"a\"]"], ""),
         (&["unset", "m.yaml", "[\"a\"]"], ""),
         (&["unset", "f.json", "[\"a\"]"], ""),
+        (&["set", "f.env", "[\"A\"]", "[1]"], ""),
+        (&["set", "f.ini", "[\"s\"]", "[]"], ""),
+        (&["set", "f.bin", "[\"data\"]", "[\"x\"]"], ""),
+        (&["decrypt", "--extract", "[\"q'] ", "f.yaml"], ""),
+        (&["decrypt", "--extract", "[\"q']", "f.yaml"], ""),
+        (&["decrypt", "--extract", "[\"a\" ]", "f.yaml"], ""),
+        (&["decrypt", "--extract", "[\"a\"", "f.yaml"], ""),
+        (&["decrypt", "--extract", "[\"b\"][1x]", "f.yaml"], ""),
     ]);
     // Where the real one writes what no sops reads again.
     for (line, status) in [

@@ -201,6 +201,8 @@ const FILES: &[(&str, &str)] = &[
 const REFUSED: &[(&str, &str)] = &[
     ("x.yaml", "<<: v\n"),
     ("x.yaml", "a: &x {k: v}\nb:\n  <<: [*x, 1]\n"),
+    ("x.yaml", "? [a]\n: v\n"),
+    ("x.yaml", "b:\n  ? {a: 1}\n  : v\n"),
     ("a.yaml", "a: b: c\n"),
     ("a.yaml", "- a\n"),
     ("a.yaml", "text\n"),

@@ -2,9 +2,9 @@
 //!
 //! What several verbs share has plain comments: a doc comment would become the help of the verb.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
 use super::failure::{Failure, code};
@@ -25,12 +25,16 @@ pub struct SopsArgs {
     pub(super) verb: Option<Verb>,
 }
 
+/// A path, which clap takes from the flag also where it is empty.
+fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 // Flags that every verb takes.
 #[derive(Args, Clone, Default)]
 pub struct Global {
     /// Use this .sops.yaml instead of searching one upwards from the working directory
-    #[arg(long, global = true, env = "SOPS_CONFIG", value_name = "FILE", hide_env = true,
-        value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, global = true, env = "SOPS_CONFIG", value_name = "FILE", hide_env = true, value_parser = any_path())]
     pub config: Option<PathBuf>,
     /// Indentation of files that are printed anew; -1 for a tab in JSON
     #[arg(long, global = true, value_name = "N", allow_hyphen_values = true)]
@@ -108,7 +112,7 @@ pub struct Target {
     #[arg(short, long)]
     pub in_place: bool,
     /// Write the result to this file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = any_path())]
     pub output: Option<PathBuf>,
 }
 
@@ -344,7 +348,6 @@ pub struct UpdatekeysArgs {
     #[arg(long, value_name = "FORMAT")]
     pub input_type: Option<String>,
     /// The files
-    #[arg(required = true)]
     pub files: Vec<PathBuf>,
 }
 
@@ -367,7 +370,7 @@ pub struct PublishArgs {
     #[arg(long)]
     pub recursive: bool,
     /// The file or folder
-    pub file: PathBuf,
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -432,7 +435,7 @@ pub struct GroupsArgs {
 #[derive(Args)]
 pub struct GroupsFile {
     /// The file
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_parser = any_path())]
     pub file: Option<PathBuf>,
     /// Write the result over the file
     #[arg(short, long)]
@@ -612,13 +615,18 @@ impl KeyChanges {
 }
 
 impl Target {
+    /// The file of `--output`; an empty name is none.
+    pub fn output(&self) -> Option<&Path> {
+        self.output.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
     /// One place only, and one that there is.
     pub fn check(&self, is_stdin: bool) -> Result<(), Failure> {
         if self.in_place && is_stdin {
             let what = "Error: cannot use --in-place when reading from stdin";
             return Err(Failure::new(code::CONFLICTING_FLAGS, what));
         }
-        if self.in_place && self.output.is_some() {
+        if self.in_place && self.output().is_some() {
             let what = "Error: cannot operate on both --output and --in-place";
             return Err(Failure::new(code::CONFLICTING_FLAGS, what));
         }

@@ -40,6 +40,9 @@ pub fn set(args: &SetArgs, run: &Run<'_>) -> Outcome {
         return Err(invalid("Invalid --set value format: a name occurs twice"));
     }
     change(run, &args.file, &types(&args.input_type, &args.output_type), args.idempotent, args.ignore_mac, |tree| {
+        if json.is_array() && !matches!(tree.format, Format::Yaml | Format::Json) {
+            return Err(invalid("Invalid --set value format: the format of the file has no lists"));
+        }
         let node = place::fitted(place::from_json(&json), tree.format);
         place::set(tree, &path, node).map(Some).map_err(|error| Failure::of_path(&args.index, error))
     })
@@ -198,6 +201,9 @@ pub fn rotate(args: &RotateArgs, run: &Run<'_>) -> Outcome {
 /// `sops updatekeys`. What changes is shown and asked for file by file; before and after that, all files are worked on at
 /// the same time. One bad file does not stop the others.
 pub fn updatekeys(args: &UpdatekeysArgs, run: &Run<'_>) -> Outcome {
+    if args.files.is_empty() {
+        return Err(files::nothing_named(run.global));
+    }
     let mut plans: Vec<Result<Update, Failure>> = vec![];
     let rules = OnceCell::new();
     for file in parallel::map(args.files.iter().collect(), |file| (Parsed::read(file, args), false)) {

@@ -51,11 +51,21 @@ fn with_last_break(plain: Plaintext, format: Format) -> Plaintext {
     Plaintext::new(bytes)
 }
 
+/// A path that is none. To SOPS whatever stands in brackets behind a quote is a name, its last character being the other
+/// quote, and such a name is not there.
+fn code_of_bad_path(path: &str) -> u8 {
+    let is_name =
+        |part: &str| part.strip_suffix(']').is_some_and(|name| name.starts_with(['"', '\'']) && name.len() > 1);
+    let is_position = |part: &str| part.strip_suffix(']').is_some_and(|text| text.parse::<usize>().is_ok());
+    let mut parts = path.split('[').filter(|part| !part.is_empty());
+    if parts.all(|part| is_name(part) || is_position(part)) { code::GENERIC } else { code::ERROR_INVALID_EXTRACT }
+}
+
 /// The value at a path: text as it is, a map or list as a file, other scalars as the format writes them.
 fn extract(opened: &Opened<'_>, path: &str, target: Format, indent: Indent) -> Result<Plaintext, Failure> {
     let steps: Vec<Step> = place::parse_path(path)
         .filter(|steps| !steps.is_empty())
-        .ok_or_else(|| Failure::new(code::ERROR_INVALID_EXTRACT, format!("error parsing --extract path: {path}")))?;
+        .ok_or_else(|| Failure::new(code_of_bad_path(path), format!("error parsing --extract path: {path}")))?;
     let node = place::find(opened.branches(), &steps)
         .map_err(|_| Failure::new(code::GENERIC, format!("error truncating tree: component {path} not found")))?;
     let print = |items: Vec<Item>| {

@@ -50,7 +50,9 @@ impl Failure {
                 return Self::new(code::GENERIC, format!("{file}: No keys found in file"));
             }
             SopsError::Keys(report) => return Self::new(code::COULD_NOT_RETRIEVE_KEY, key_report(report)),
-            SopsError::Format(_) | SopsError::DuplicateKey { .. } => code::COULD_NOT_READ_INPUT,
+            SopsError::Format(_) | SopsError::DuplicateKey { .. } | SopsError::OddKey { is_collection: true, .. } => {
+                code::COULD_NOT_READ_INPUT
+            }
             SopsError::OddKey { .. } | SopsError::NumberRange { .. } => code::ERROR_ENCRYPTING_TREE,
             SopsError::NotEncrypted { .. } | SopsError::Damaged { .. } | SopsError::Type { .. } => {
                 code::ERROR_DECRYPTING_TREE

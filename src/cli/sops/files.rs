@@ -72,7 +72,7 @@ pub fn write(target: &Target, input: &Input, bytes: &Plaintext) -> Result<ExitCo
         let stdin = || Failure::new(code::CONFLICTING_FLAGS, "Error: cannot use --in-place with standard input");
         Some(input.path.as_deref().ok_or_else(stdin)?)
     } else {
-        target.output.as_deref()
+        target.output()
     };
     match path {
         Some(path) => replace(path, bytes)?,
@@ -106,6 +106,15 @@ pub fn config_path(global: &Global) -> Result<Option<PathBuf>, Failure> {
     }
     let here = std::env::current_dir().map_err(|error| Failure::new(code::GENERIC, error.to_string()))?;
     Ok(here.ancestors().take(CONFIG_LEVELS).map(|folder| folder.join(".sops.yaml")).find(|path| path.is_file()))
+}
+
+/// A verb that needs rules was called without a file: that there are no rules is said first, as there.
+pub fn nothing_named(global: &Global) -> Failure {
+    match config_path(global) {
+        Ok(None) => Failure::new(code::GENERIC, "config file not found"),
+        Ok(Some(_)) => Failure::new(code::NO_FILE, "Error: no file specified"),
+        Err(failure) => failure,
+    }
 }
 
 /// The text of the rules file, and where it is.

@@ -30,8 +30,8 @@ fn generic(what: impl Into<String>) -> Failure {
 
 /// `sops publish`. In a folder a file that fails is named and does not stop the others.
 pub fn publish(args: &PublishArgs, run: &Run<'_>) -> Outcome {
+    let given = args.file.as_deref().ok_or_else(|| files::nothing_named(run.global))?;
     let (rules, rules_path) = files::rules_text(run.global)?.ok_or_else(|| generic("config file not found"))?;
-    let given = args.file.as_path();
     let meta = fs::metadata(given).map_err(|error| generic(format!("stat {}: {error}", given.display())))?;
     if meta.is_dir() && !args.recursive {
         return Err(generic("can't operate on a directory without --recursive flag."));

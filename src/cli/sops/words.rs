@@ -19,9 +19,19 @@ const SELECTING_VERBS: [&str; 2] = ["encrypt", "edit"];
 /// # Errors
 /// Too few or too many arguments for the verb.
 pub fn read(words: Vec<OsString>, sops: &Command) -> Result<Vec<OsString>, Failure> {
-    let mut line =
-        Line { program: sops, levels: vec![], flags: vec![], verbs: vec![], arguments: vec![], is_question: false };
-    line.take(words);
+    let mut line = Line {
+        program: sops,
+        levels: vec![],
+        flags: vec![],
+        verbs: vec![],
+        arguments: vec![],
+        is_question: false,
+        asks_version: false,
+    };
+    line.take(words)?;
+    if line.asks_version {
+        return Ok(vec!["--version".into()]);
+    }
     line.check()?;
     let Line { flags, verbs, arguments, .. } = line;
     let mut out: Vec<OsString> = verbs.into_iter().map(OsString::from).collect();
@@ -41,8 +51,10 @@ struct Line<'p> {
     flags: Vec<Flag>,
     verbs: Vec<String>,
     arguments: Vec<OsString>,
-    /// Asks for help or the version: nothing else counts.
+    /// Asks for help: nothing else counts.
     is_question: bool,
+    /// Asks for the version, which is that of the program: verbs have none.
+    asks_version: bool,
 }
 
 struct Flag {
@@ -52,15 +64,19 @@ struct Flag {
 }
 
 impl Line<'_> {
-    fn take(&mut self, words: Vec<OsString>) {
+    fn take(&mut self, words: Vec<OsString>) -> Result<(), Failure> {
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             let text = word.to_str().unwrap_or_default();
             if text == "--" {
                 self.arguments.extend(words);
-                return;
+                return Ok(());
             }
             if let Some((name, value)) = name_and_value(text) {
+                if is_version(name) && self.arguments.is_empty() {
+                    self.version(name, value)?;
+                    continue;
+                }
                 if let Some(flag) = self.flag(name, value, &mut words) {
                     self.flags.extend(flag);
                     continue;
@@ -80,10 +96,21 @@ impl Line<'_> {
                 self.is_question = true;
                 self.flags =
                     [OsString::from("help")].into_iter().chain(words).map(|word| Flag { word, own: None }).collect();
-                return;
+                return Ok(());
             }
             self.arguments.push(word);
         }
+        Ok(())
+    }
+
+    /// A flag that asks for the version.
+    fn version(&mut self, name: &str, value: Option<&str>) -> Result<(), Failure> {
+        if !self.verbs.is_empty() {
+            let what = format!("Incorrect Usage: flag provided but not defined: -{name}");
+            return Err(Failure::new(code::GENERIC, what));
+        }
+        self.asks_version |= value.is_none_or(|value| boolean(value) != Ok(false));
+        Ok(())
     }
 
     fn level(&self) -> &Command {
@@ -97,19 +124,15 @@ impl Line<'_> {
         value: Option<&str>,
         words: &mut impl Iterator<Item = OsString>,
     ) -> Option<Option<Flag>> {
-        let question = match name {
-            "help" | "h" => "--help",
-            "version" | "v" | "V" if self.verbs.is_empty() => "--version",
-            _ => "",
-        };
-        if !question.is_empty() {
+        if matches!(name, "help" | "h") {
             self.is_question = true;
-            return Some(Some(Flag { word: question.into(), own: None }));
+            return Some(Some(Flag { word: "--help".into(), own: None }));
         }
         let levels = self.levels.iter().rev().chain([self.program]);
         let (arg, is_own) = levels.enumerate().find_map(|(distance, level)| {
-            let arg =
-                level.get_arguments().find(|arg| is_named(arg, name) && (distance == 0 || arg.is_global_set()))?;
+            let arg = level
+                .get_arguments()
+                .find(|arg| is_named(arg, name) && !is_version(name) && (distance == 0 || arg.is_global_set()))?;
             Some((arg, !arg.is_global_set()))
         })?;
         let long = arg.get_long()?;
@@ -166,6 +189,9 @@ impl Line<'_> {
             crate::cli::complain("warning: keyservice takes no arguments; they count for nothing");
             self.arguments.clear();
         }
+        if self.verbs.first().is_some_and(|verb| verb == "completion") {
+            self.check_shell()?;
+        }
         let places: Vec<&Arg> = self.level().get_positionals().collect();
         let given = self.arguments.len();
         let needed = places.iter().filter(|place| place.is_required_set()).count();
@@ -194,6 +220,20 @@ impl Line<'_> {
             },
         ))
     }
+
+    /// A word that is no shell is taken for a verb of `completion`, an empty one for none.
+    fn check_shell(&mut self) -> Result<(), Failure> {
+        let Some(shell) = self.arguments.first() else { return Ok(()) };
+        if shell.is_empty() {
+            self.arguments.clear();
+            return Ok(());
+        }
+        let shells = self.level().get_positionals().flat_map(Arg::get_possible_values);
+        if shells.into_iter().any(|known| shell.to_str().is_some_and(|shell| known.matches(shell, false))) {
+            return Ok(());
+        }
+        Err(Failure::new(code::NO_SUCH_VERB, format!("No help topic for '{}'", shell.display())))
+    }
 }
 
 /// A verb with its flags, which clap puts off until it is built.
@@ -211,6 +251,10 @@ fn name_and_value(word: &str) -> Option<(&str, Option<&str>)> {
         return None;
     }
     Some(name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value))))
+}
+
+fn is_version(name: &str) -> bool {
+    matches!(name, "version" | "v" | "V")
 }
 
 fn is_named(arg: &Arg, name: &str) -> bool {

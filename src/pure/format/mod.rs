@@ -23,7 +23,7 @@ pub(in crate::pure) use emit::{emit_entry, emit_lines};
 pub(in crate::pure) use ini::DEFAULT as INI_DEFAULT;
 pub use number::{float_text, parse_int};
 pub(in crate::pure) use tree::duplicate_item;
-pub use tree::{Branch, Comment, Element, Entry, Item, Layout, Node, Scalar, Span, Tree, Value, line_of};
+pub use tree::{Branch, Comment, Element, Entry, Item, Layout, Node, OddKey, Scalar, Span, Tree, Value, line_of};
 pub use yaml::time;
 pub(in crate::pure) use yaml::{misplaced_tab, misused_merge_key, place_comment};
 

@@ -32,8 +32,17 @@ pub struct Branch {
     pub placeholder: Option<Span>,
     /// The first key that occurs twice in one map: its name and line.
     pub duplicate: Option<(String, usize)>,
-    /// Line of the first map key that is not a string.
-    pub odd_key: Option<usize>,
+    /// The first map key that is not a string.
+    pub odd_key: Option<OddKey>,
+}
+
+/// A map key that is not a string.
+#[derive(Clone, Copy, Debug)]
+pub struct OddKey {
+    /// Its line.
+    pub line: usize,
+    /// A map or a list, and no scalar.
+    pub is_collection: bool,
 }
 
 impl Branch {

@@ -25,7 +25,7 @@ pub enum SopsError {
     #[error("line {line}: the name \"{key}\" occurs twice in one map")]
     DuplicateKey { key: String, line: usize },
     #[error("line {line}: names must be strings")]
-    OddKey { line: usize },
+    OddKey { line: usize, is_collection: bool },
     #[error("no key of the file could be used: {0}")]
     Keys(KeyReport),
     #[error("the data key has {bytes} bytes instead of 32")]

@@ -150,7 +150,7 @@ pub use unlock::{DecryptionOrder, DuplicateKind, Unlock, Unlocking, unlock};
 
 use std::fmt;
 
-use super::format::{self, Format, Tree};
+use super::format::{self, Format, OddKey, Tree};
 use super::keys::WrappedKey;
 
 /// An encrypted file: ciphertext, clear values and public facts. May be cached and printed.
@@ -235,8 +235,8 @@ pub fn parse(bytes: &[u8], format: Format) -> Result<Document, SopsError> {
 /// What SOPS refuses in any file that it reads. Later documents of a stream may have duplicate names, as there.
 pub(super) fn check(tree: &Tree) -> Result<(), SopsError> {
     for (index, branch) in tree.branches.iter().enumerate() {
-        if let Some(line) = branch.odd_key {
-            return Err(SopsError::OddKey { line });
+        if let Some(OddKey { line, is_collection }) = branch.odd_key {
+            return Err(SopsError::OddKey { line, is_collection });
         }
         // SOPS keeps and hashes duplicate names in JSON and in later documents of a stream.
         let strict = index == 0 && tree.format != Format::Json;

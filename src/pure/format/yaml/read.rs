@@ -12,8 +12,8 @@ use granit_parser::{Event, Parser, Placement, ScalarStyle, ScanError, StrInput, 
 
 use super::{comments, resolve};
 use crate::pure::format::{
-    Branch, Comment, DocumentSpan, Element, Entry, Format, FormatError, Item, Layout, Node, Scalar, Span, Value,
-    line_of,
+    Branch, Comment, DocumentSpan, Element, Entry, Format, FormatError, Item, Layout, Node, OddKey, Scalar, Span,
+    Value, line_of,
 };
 use crate::pure::limits;
 use crate::pure::secret::Plaintext;
@@ -124,7 +124,7 @@ struct Reader<'s> {
     nodes: usize,
     anchors: HashMap<usize, Node>,
     duplicate: Option<(String, usize)>,
-    odd_key: Option<usize>,
+    odd_key: Option<OddKey>,
 }
 
 struct Found<'s> {
@@ -295,8 +295,9 @@ impl<'s> Reader<'s> {
         }
         let key = match &key_node.value {
             Value::Scalar(Scalar::Text(text)) => text.expose_str().unwrap_or_default().to_owned(),
-            _ => {
-                self.odd_key.get_or_insert(line_of(self.source.as_bytes(), self.base + start));
+            other => {
+                let line = line_of(self.source.as_bytes(), self.base + start);
+                self.odd_key.get_or_insert(OddKey { line, is_collection: !matches!(other, Value::Scalar(_)) });
                 self.source.get(key_node.span.clone()).unwrap_or_default().to_owned()
             }
         };

@@ -54,7 +54,7 @@ fn unreadable(offset: usize, error: &SopsError) -> Finding {
     };
     let line = match error {
         SopsError::DuplicateKey { line, .. }
-        | SopsError::OddKey { line }
+        | SopsError::OddKey { line, .. }
         | SopsError::Format(
             FormatError::NotText { line, .. }
             | FormatError::Syntax { line, .. }

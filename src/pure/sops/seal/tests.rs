@@ -131,7 +131,7 @@ fn bad_input_is_refused() {
     assert_eq!(refused("sops: x\n", Format::Yaml), SopsError::AlreadyEncrypted { entry: "sops".into() });
     assert_eq!(refused("sops_x=1\n", Format::Dotenv), SopsError::AlreadyEncrypted { entry: "sops_x".into() });
     assert_eq!(refused("a: 1\na: 2\n", Format::Yaml), SopsError::DuplicateKey { key: "a".into(), line: 2 });
-    assert_eq!(refused("1: x\n", Format::Yaml), SopsError::OddKey { line: 1 });
+    assert_eq!(refused("1: x\n", Format::Yaml), SopsError::OddKey { line: 1, is_collection: false });
     assert!(matches!(refused("a:\n  b: 18446744073709551615\n", Format::Yaml), SopsError::NumberRange { line: 2, .. }));
     assert!(matches!(refused("- a\n", Format::Yaml), SopsError::Format(FormatError::NotAMap { .. })));
     let none = Plan { groups: vec![], ..plan(None) };
