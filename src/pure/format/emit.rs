@@ -206,6 +206,10 @@ fn yaml_item(out: &mut Vec<u8>, item: &Item, column: usize, step: usize) {
     }
 }
 
+fn is_line_comment(item: &Item) -> bool {
+    matches!(item, Item::Comment(comment) if !comment.element)
+}
+
 /// The column of what stands below an entry or an element at `column`: in a list that of what follows the dash, else the
 /// next multiple of the step, as yaml.v3 has it.
 fn below(column: usize, step: usize, in_map: bool) -> usize {
@@ -221,8 +225,11 @@ fn yaml_value(out: &mut Vec<u8>, node: &Node, column: usize, step: usize, in_map
             out.extend_from_slice(yaml_scalar(scalar, layout, room).expose());
             out.push(b'\n');
         }
-        Value::Map(items) if items.is_empty() => out.extend_from_slice(b" {}\n"),
-        Value::List(items) if items.is_empty() => out.extend_from_slice(b" []\n"),
+        // With nothing but comments below it, the name would have the value null.
+        Value::Map(items) | Value::List(items) if items.iter().all(is_line_comment) => {
+            out.extend_from_slice(if matches!(node.value, Value::Map(_)) { b" {}\n" } else { b" []\n" });
+            yaml_items(out, items, column, step);
+        }
         Value::Map(items) | Value::List(items) if in_map || matches!(items.first(), Some(Item::Comment(_))) => {
             out.push(b'\n');
             yaml_items(out, items, below(column, step, in_map), step);
@@ -472,7 +479,10 @@ pub fn emit_value(node: &Node, format: Format, indent: Indent) -> Result<Plainte
         (Value::List(items), Format::Json) => {
             json_items(&mut out, items, false, 1, &Unit::Lines(indent.json_unit()?), "")?;
         }
-        (Value::List(items), Format::Yaml) if items.is_empty() => out.extend_from_slice(b"[]\n"),
+        (Value::List(items), Format::Yaml) if items.iter().all(is_line_comment) => {
+            yaml_items(&mut out, items, 0, indent.yaml_step()?);
+            out.extend_from_slice(b"[]\n");
+        }
         (Value::Map(items), Format::Yaml) => yaml_top(&mut out, items, indent.yaml_step()?),
         (Value::List(items), Format::Yaml) => yaml_items(&mut out, items, 0, indent.yaml_step()?),
         (Value::Scalar(scalar), Format::Yaml) => {

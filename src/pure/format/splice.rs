@@ -244,8 +244,7 @@ impl Writer<'_> {
     /// part of it.
     fn line_ends(&self, span: &Span) -> bool {
         let rest = self.source.get(span.end..self.end).unwrap_or_default();
-        let Some(line) = rest.split_inclusive(|byte| *byte == b'\n').next() else { return false };
-        matches!(line, b"\n" | b"\r\n")
+        rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
     }
 
     fn comment(&mut self, comment: &Comment) {

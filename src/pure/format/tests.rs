@@ -26,6 +26,23 @@ fn outline(text: &str, format: Format) -> Vec<String> {
 }
 
 #[test]
+fn what_holds_nothing_but_comments_stays_empty_when_it_is_printed() {
+    for (text, format, expected) in [
+        ("#c\n", Format::Ini, "DEFAULT: {}\n#c\n"),
+        ("a: {\n  # c\n  }\nb: 1\n", Format::Yaml, "a: {}\n# c\nb: 1\n"),
+        (
+            "m:\n  l:\n  - [\n    # c\n    ]\n  - x\n",
+            Format::Yaml,
+            "m:\n    l:\n        - []\n        # c\n        - x\n",
+        ),
+    ] {
+        let tree = parse(text.as_bytes(), format).expect("reads");
+        let printed = emit(&tree.branches, Format::Yaml).expect("prints");
+        assert_eq!(printed.expose_str(), Some(expected), "{text}");
+    }
+}
+
+#[test]
 fn comments_hang_where_yaml_v3_hangs_them() {
     let text = "a:\n- x: 1\n  # x\n# a\nb:\n  l:\n  - 1\n  # b\n# top\nc:\n  # first\n  - 1\n  # list\n";
     let expected = ["/a/-/x=1", "/a/-# x", "# a", "/b/l/-=1", "/b/l# b", "# top", "/c# first", "/c/-=1", "/c# list"];
