@@ -1,5 +1,5 @@
 //! Whatever parses is written back byte for byte, its documents follow each other without a gap, and what is printed
-//! anew parses again. The first byte chooses the format.
+//! anew parses again and has the same values. The first byte chooses the format.
 #![no_main]
 
 use latchwork::pure::format::{Format, emit, parse, splice};
@@ -20,6 +20,8 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(whole, data);
     if let Ok(yaml) = emit(&tree.branches, Format::Yaml) {
-        assert!(parse(yaml.expose(), Format::Yaml).is_ok());
+        let again = parse(yaml.expose(), Format::Yaml).expect("what is printed anew is read");
+        let values = |branches| emit(branches, Format::Json).ok().map(|json| json.expose().to_vec());
+        assert_eq!(values(&again.branches), values(&tree.branches), "{:?}", yaml.expose_str());
     }
 });

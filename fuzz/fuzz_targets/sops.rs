@@ -2,7 +2,7 @@
 //! same values (`seal` checks that itself and says `NotVerified`).
 #![no_main]
 
-use latchwork::pure::format;
+use latchwork::pure::format::{self, FormatError};
 use latchwork::pure::keys::DataKey;
 use latchwork::pure::sops::{self, MacPolicy, SopsError};
 use latchwork_fuzz::{FORMATS, Random, Sealed};
@@ -17,6 +17,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let Ok(tree) = format::parse(data, format) else { return };
     match Sealed::new(&tree, format, &mut Random::new()) {
+        // What no other sops could read is refused.
+        Err(SopsError::Format(FormatError::Syntax { what, .. }))
+            if what.starts_with("a tab stands") || what.starts_with("only a map") => {}
         Err(SopsError::NotVerified | SopsError::MacMismatch | SopsError::MacDamaged | SopsError::Format(_)) => {
             panic!("a file that can be read was sealed wrongly")
         }
