@@ -76,7 +76,7 @@ pub struct RenderArgs {
 pub fn run(args: &RenderArgs) -> anyhow::Result<ExitCode> {
     let at_hand = KeysAtHand::collect(&args.keys, &args.paths)?;
     // On the command line the user's own rights decide about namespaces and types when the output is applied.
-    let policy = GuardPolicy { namespace: None, allow_token_types: true };
+    let policy = GuardPolicy { allow_token_types: true, ..Default::default() };
     let hints = Hints::default();
     let allowed = KeyAllowList::parse(args.kms_allow.iter().map(String::as_str));
     let allowed = allowed.map_err(|what| anyhow::anyhow!("--kms-allow: {what}"))?;

@@ -71,6 +71,8 @@ pub struct GuardPolicy {
     pub namespace: Option<String>,
     /// Allows the types that make the control plane mint credentials.
     pub allow_token_types: bool,
+    /// Allows a Secret without a name, which is printed and not written.
+    pub allow_unnamed: bool,
 }
 
 /// Secret types that make the control plane mint a credential for whoever may write them (CVE-2026-42876 and kin).
@@ -136,7 +138,7 @@ pub struct DesiredSecret(Candidate);
 
 /// Checks a candidate. Anything that fails stays unwritten, and the last good Secret is kept.
 pub fn guard(candidate: Candidate, proof: Proof, policy: &GuardPolicy) -> Result<DesiredSecret, GuardError> {
-    if candidate.name.is_empty() {
+    if candidate.name.is_empty() && !policy.allow_unnamed {
         return Err(GuardError::NoName);
     }
     let secret = display_name(&candidate.namespace, &candidate.name);
@@ -243,7 +245,9 @@ impl DesiredSecret {
     /// when somebody else wrote meanwhile.
     pub fn manifest(&self, resource_version: Option<&str>) -> Zeroizing<Vec<u8>> {
         let mut metadata = serde_json::Map::new();
-        metadata.insert("name".into(), self.0.name.clone().into());
+        if !self.0.name.is_empty() {
+            metadata.insert("name".into(), self.0.name.clone().into());
+        }
         if !self.0.namespace.is_empty() {
             metadata.insert("namespace".into(), self.0.namespace.clone().into());
         }

@@ -314,6 +314,22 @@ fn expired() -> String {
     scratch::file("expired.pem", generate(&new).unwrap().cert_pem).display().to_string()
 }
 
+/// What is open to any name opens without one.
+#[test]
+fn a_secret_without_a_name_is_recovered() {
+    let wide = run_ok(theirs(&["--cert", &cert(), "--scope", "cluster-wide"]), SECRET.as_bytes());
+    let mut sealed: Value = serde_json::from_str(&wide).unwrap();
+    sealed["metadata"].as_object_mut().unwrap().shift_remove("name");
+    let [theirs, ours] = BOTH.map(|(_, program)| {
+        let unseal = ["--recovery-unseal", "--recovery-private-key", &key()];
+        let text = run_ok(program(&unseal), sealed.to_string().as_bytes());
+        serde_json::from_str::<Value>(&text).unwrap()
+    });
+    assert_eq!(ours["metadata"].get("name"), theirs["metadata"].get("name"));
+    assert_eq!(ours["data"]["password"], theirs["data"]["password"]);
+    assert_eq!(ours["data"]["password"], STANDARD.encode("correct horse"));
+}
+
 #[test]
 fn failures_have_the_same_text_and_status() {
     let (cert, expired) = (cert(), expired());
@@ -537,6 +553,7 @@ fn wrong_types_are_refused_in_the_same_words() {
     for top in ["type: [hunter2]", "type: {a: b}", "TYPE: [x]"] {
         inputs.push(with(top, "", "stringData: {a: b}"));
     }
+    inputs.push(r#"{"metadata": {"name": "s", "generation": "hunter2"}, "stringData": {"a": "b"}}"#.into());
     for metadata in [
         "labels: {a: [hunter2]}",
         "labels: {a: {b: c}}",
@@ -656,6 +673,26 @@ fn sealed_secrets_of_wrong_types_are_refused_in_the_same_words() {
         });
         assert_eq!(told[0], told[1], "{path}");
         assert_eq!(told[1][0].0, Some(1), "{path}");
+    }
+    let text = sealed.to_string();
+    let mut bad = sealed.clone();
+    bad["spec"]["data"] = json!("YWJ*");
+    let texts = [
+        format!("{text}---"),
+        format!("{text}\n---\n"),
+        format!("{text}\n...\n"),
+        format!("{text} é"),
+        bad.to_string(),
+    ];
+    for text in texts {
+        let told = BOTH.map(|(_, program)| {
+            let opened = run(program(&["--recovery-unseal", "--recovery-private-key", &key()]), text.as_bytes());
+            let file = file_with("sealed.json", &text).display().to_string();
+            let merged = run(program(&["--cert", &cert(), "--merge-into", &file]), named.as_bytes());
+            [opened, merged].map(|ran| (ran.status.code(), ran.stdout, ran.stderr))
+        });
+        assert_eq!(told[0], told[1]);
+        assert_eq!(told[1][0].0, Some(1));
     }
     // Only where it names itself the case is no matter; and one of the two names is enough.
     let text = sealed.to_string();

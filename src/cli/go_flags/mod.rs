@@ -11,6 +11,8 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 
+use crate::pure::error::quoted_letter;
+
 mod list;
 mod values;
 
@@ -252,19 +254,6 @@ fn check(arg: &Arg, word: OsString) -> Result<(), String> {
     Err(error.source().map_or_else(|| "it is not UTF-8".into(), ToString::to_string))
 }
 
-/// One byte as Go shows it: a letter of Latin-1.
-fn quoted_letter(letter: u8) -> String {
-    match char::from(letter) {
-        c @ ('\'' | '\\') => format!("'\\{c}'"),
-        '\n' => "'\\n'".into(),
-        '\r' => "'\\r'".into(),
-        '\t' => "'\\t'".into(),
-        c if c.is_ascii_control() => format!("'\\x{letter:02x}'"),
-        c if c.is_control() || matches!(c, '\u{a0}' | '\u{ad}') => format!("'\\u{letter:04x}'"),
-        c => format!("'{c}'"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,13 +273,6 @@ mod tests {
                 let wanted = format!("{prefix}_{}", long.to_uppercase().replace('-', "_"));
                 assert_eq!(arg.get_env().and_then(OsStr::to_str), Some(&*wanted), "{} --{long}", program.verb);
             }
-        }
-    }
-
-    #[test]
-    fn letters_are_quoted_as_go_does() {
-        for (letter, shown) in [(b'Z', "'Z'"), (b'\'', "'\\''"), (1, "'\\x01'"), (0xc3, "'Ã'"), (0x80, "'\\u0080'")] {
-            assert_eq!(quoted_letter(letter), shown);
         }
     }
 }

@@ -346,7 +346,7 @@ async fn open(
     opens: Arc<DataKeys<Identities>>,
     sealing: SealingKeys,
 ) -> Result<Vec<FileResult>, ApiError> {
-    let policy = GuardPolicy { namespace: Some(key.namespace.clone()), allow_token_types: false };
+    let policy = GuardPolicy { namespace: Some(key.namespace.clone()), ..Default::default() };
     let labels = BTreeMap::from([(SOURCE_LABEL.to_owned(), source_label(&key.name))]);
     let what = format!("the documents of {key}");
     let now = Timestamp::now();

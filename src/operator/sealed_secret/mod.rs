@@ -223,6 +223,7 @@ impl Sealed {
         let policy = GuardPolicy {
             namespace: Some(key.namespace.clone()),
             allow_token_types: self.context.settings.sealing.allow_token_types,
+            ..Default::default()
         };
         let action = match decide(object, unsealed, live.as_ref(), &policy) {
             Ok(action) => action,

@@ -3,10 +3,12 @@
 use serde::Deserialize as _;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
+use super::blob::{self, IllegalBase64};
 use super::shape::{SEALED_SECRET, Shape, Type};
 use crate::pure::crd::sealed_secret::SealedSecret;
-use crate::pure::error::one_line;
+use crate::pure::error::{one_line, quoted_letter};
 
 /// A text that is not exactly one SealedSecret. The message quotes nothing of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub enum ManifestError {
     Shape,
     #[error("{0}")]
     Type(String),
+    #[error("couldn't get version/kind; json parse error: invalid character {0} after top-level value")]
+    Behind(String),
+    #[error("{0}")]
+    Data(IllegalBase64),
     #[error("the field {0} stands there twice, in one case and another")]
     Twice(&'static str),
 }
@@ -38,6 +44,7 @@ pub fn read_one(text: &[u8]) -> Result<SealedSecret, ManifestError> {
 /// incumbent's controller does not, it is one.
 pub fn read_named(text: &[u8]) -> Result<SealedSecret, ManifestError> {
     let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
+    alone(text)?;
     let mut value = parse(text)?;
     // Nothing else may be capitalised where it reads one file.
     for field in ["kind", "apiVersion"] {
@@ -45,6 +52,19 @@ pub fn read_named(text: &[u8]) -> Result<SealedSecret, ManifestError> {
     }
     name(&mut value);
     checked(value)
+}
+
+/// Refuses what stands behind a JSON object: where one is read, no mark ends it.
+fn alone(text: &str) -> Result<(), ManifestError> {
+    if !text.trim_start().starts_with('{') {
+        return Ok(());
+    }
+    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    if !matches!(objects.next(), Some(Ok(_))) {
+        return Ok(());
+    }
+    let behind = text.as_bytes().get(objects.byte_offset()..).unwrap_or_default().trim_ascii_start();
+    behind.first().map_or(Ok(()), |byte| Err(ManifestError::Behind(quoted_letter(*byte))))
 }
 
 /// Reads every SealedSecret of a JSON or YAML text; documents without content are left out. The incumbent does not mind the
@@ -95,9 +115,13 @@ fn fold(value: &mut Value, kind: &'static Type) -> Result<(), ManifestError> {
 /// The object, when every field has the type that the incumbent wants.
 fn checked(value: Value) -> Result<SealedSecret, ManifestError> {
     let shape = Shape::deserialize(&value).map_err(|_| ManifestError::Shape)?;
+    let data = value.pointer("/spec/data").and_then(Value::as_str).map(|data| blob::decode(data).map(drop));
     let object = typed(value);
     if !matches!(object, Err(ManifestError::Kind(_))) {
         SEALED_SECRET.check(&shape, false).map_err(ManifestError::Type)?;
+        if let Some(data) = data {
+            data.map_err(ManifestError::Data)?;
+        }
     }
     object
 }
@@ -181,7 +205,9 @@ pub fn read_documents<T: DeserializeOwned>(text: &str) -> Result<Vec<Document<T>
         let line = |at: u64| at + lines_before(text, rest) as u64;
         // `.inf` or `1e999` is text where text is wanted, and nothing else.
         let options = serde_saphyr::options! { non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::AsString };
-        let documents: Vec<T> = serde_saphyr::from_multiple_with_options(rest, options)
+        let spaced = spaced(rest);
+        let marked = spaced.as_ref().map_or(rest, |text| text.as_str());
+        let documents: Vec<T> = serde_saphyr::from_multiple_with_options(marked, options)
             .map_err(|e| e.location().map(|l| format!(" (line {})", line(l.line()))).unwrap_or_default())?;
         found.extend(documents.into_iter().map(|document| (document, true)));
     }
@@ -192,11 +218,17 @@ fn lines_before(text: &str, rest: &str) -> usize {
     text.get(..text.len() - rest.len()).unwrap_or_default().matches('\n').count()
 }
 
+/// The text with a space in marks like `---#1`, which the incumbent takes for marks and YAML does not; `None` without any.
+fn spaced(text: &str) -> Option<Zeroizing<String>> {
+    const MARK: &str = "\n---#";
+    text.contains(MARK).then(|| Zeroizing::new(text.replace(MARK, "\n--- #")))
+}
+
 /// What follows the marks of a document's end, as far as nothing else is on their lines.
 fn behind_mark(mut text: &str) -> &str {
     while let Some(after) = text.trim_start().strip_prefix("---") {
         let (line, rest) = after.split_once('\n').unwrap_or((after, ""));
-        if !line.trim().is_empty() {
+        if !matches!(line.trim().as_bytes(), [] | [b'#', ..]) {
             break;
         }
         text = rest;
@@ -247,6 +279,19 @@ mod tests {
         assert!(read_named(unnamed).is_ok() && read_named(json.as_bytes()).is_ok() && read_one(unnamed).is_err());
         let half = json.replace(r#""kind":"SealedSecret","#, "");
         assert!(read_named(half.as_bytes()).is_ok() && read_all(half.as_bytes()).is_ok());
+        for (behind, shown) in
+            [("---", "'-'"), ("\n---\n", "'-'"), (" {}", "'{'"), ("\n\u{1}", r"'\x01'"), ("'", r"'\''")]
+        {
+            let error = read_named(format!("{json}{behind}").as_bytes()).expect_err(behind);
+            assert_eq!(error, ManifestError::Behind(shown.into()));
+        }
+        assert!(read_named(format!("---\n {json}\n---\n").as_bytes()).is_ok());
+        for (data, at) in [("YWI", Some(0)), ("hunter2!", Some(7)), ("YWJj", None), ("", None)] {
+            let text = json.replace("\"spec\":{", &format!("\"spec\":{{\"data\":\"{data}\","));
+            for read in [read_named(text.as_bytes()).err(), read_all(text.as_bytes()).err()] {
+                assert_eq!(read, at.map(|at| ManifestError::Data(IllegalBase64(at))), "{data}");
+            }
+        }
         for other in [&br#"{"kind":"Secret","spec":{}}"#[..], br#"{"data":{"a":"b"}}"#, b"text"] {
             assert!(matches!(read_named(other), Err(ManifestError::Kind(_))));
         }
@@ -269,6 +314,8 @@ mod tests {
             "{\"a\":1}--- {\"a\":2}",
             "{\"a\":1} --- \n---\na: 2\n",
             "{\"a\":1}\n---\n# c\na: 2",
+            "{\"a\":1}---#x\n{\"a\":2}\n---#",
+            "---#x\na: 1\n---#x\na: 2\n---#x\n",
             "a: 1\n---\n{\"a\":2}",
             "---\n{\"a\":1}---\n{\"a\":2}",
         ] {

@@ -16,6 +16,8 @@ pub enum Shape {
     Bool,
     /// A number without a fraction.
     Whole,
+    /// One that is written with a point or an exponent, and has no fraction either.
+    Round,
     /// Any other number.
     Fraction,
     /// A text that is a time as RFC 3339 writes it.
@@ -33,7 +35,7 @@ impl Shape {
         match self {
             Self::Null => "null",
             Self::Bool => "bool",
-            Self::Whole | Self::Fraction => "number",
+            Self::Whole | Self::Round | Self::Fraction => "number",
             Self::Time | Self::Text => "string",
             Self::List(_) => "array",
             Self::Map(_) => "object",
@@ -67,8 +69,10 @@ impl<'de> Deserialize<'de> for Shape {
             fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
                 Ok(Shape::Whole)
             }
-            fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
-                Ok(Shape::Fraction)
+            fn visit_f64<E>(self, number: f64) -> Result<Shape, E> {
+                // From 2^63 on it is no number of 64 bits.
+                let is_round = number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0;
+                Ok(if is_round { Shape::Round } else { Shape::Fraction })
             }
             fn visit_str<E>(self, text: &str) -> Result<Shape, E> {
                 let is_dated = text.len() < 64 && text.as_bytes().get(10) == Some(&b'T');
@@ -269,7 +273,12 @@ impl Type {
             | (Self::Bool, Shape::Bool)
             | (Self::Whole, Shape::Whole)
             | (Self::Time, Shape::Time) => Ok(()),
-            (Self::Text(_), Shape::Bool | Shape::Whole | Shape::Fraction) if is_loose => Ok(()),
+            (Self::Text(_), Shape::Bool | Shape::Whole | Shape::Round | Shape::Fraction)
+            | (Self::Whole, Shape::Round)
+                if is_loose =>
+            {
+                Ok(())
+            }
             (Self::List(of), Shape::List(items)) => {
                 items.iter().try_for_each(|item| of.at(item, is_loose, owner, path))
             }
@@ -345,6 +354,11 @@ mod tests {
         }
         let strict = serde_json::from_str(r#"{"metadata":{"labels":{"a":1}}}"#).expect("JSON");
         assert!(SECRET.check(&strict, false).is_err() && SECRET.check(&strict, true).is_ok());
+        for (number, passes) in [("1e2", true), ("1.0", true), ("1.5", false), ("1e19", false)] {
+            let round = serde_json::from_str(&format!(r#"{{"metadata":{{"generation":{number}}}}}"#)).expect("JSON");
+            assert_eq!(SECRET.check(&round, true).is_ok(), passes, "{number}");
+            assert!(SECRET.check(&round, false).is_err(), "{number}");
+        }
         assert_eq!(checked("spec: {encryptedData: {a: [1]}, template: {data: {a: null}}}", &SEALED_SECRET), Ok(()));
         let template = checked("spec: {template: {immutable: 'true'}}", &SEALED_SECRET).expect_err("text");
         assert!(template.contains(" SecretTemplateSpec.spec.template.immutable of type bool"), "{template}");
