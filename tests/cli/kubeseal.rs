@@ -12,6 +12,7 @@ use latchwork::pure::sealed::generate::{NewKey, generate};
 
 use crate::rig::http1::{Answer, Reply, Request, Server};
 use crate::rig::process::{self, Ran, run, run_ok};
+use crate::rig::tls::Ca;
 use crate::rig::{scratch, tools};
 
 const SCOPES: [&str; 3] = ["strict", "namespace-wide", "cluster-wide"];
@@ -818,6 +819,32 @@ fn clusters_users_and_contexts_are_chosen_as_by_the_real_one() {
     for ran in refused {
         assert!(ran.status.code() == Some(1) && ran.stderr.starts_with(&start), "{}", ran.stderr);
         assert!(!ran.stderr.contains("clusters: ["), "{}", ran.stderr);
+    }
+}
+
+/// Why nobody answers is told in the words of the real one, for a cluster and for a certificate behind a URL.
+#[test]
+fn faults_of_the_network_have_the_same_text() {
+    let ca = Ca::new("nobody");
+    let server = Server::start_tls(&ca, |_| Answer::Reply(Reply::new(500, "never")));
+    let authority = file_with("ca.crt", &ca.certificate_pem).display().to_string();
+    let url = server.url();
+    let input = b"{metadata: {name: db, namespace: team}, stringData: {a: b}}";
+    let table: &[&[&str]] = &[
+        &["--server", "https://127.0.0.1:1", "--fetch-cert"],
+        &["--server", "https://127.0.0.1:1/some/path/", "--validate"],
+        &["--server", "http://[::1]:1"],
+        &["--server", &url, "--re-encrypt"],
+        &["--server", &url, "--certificate-authority", &authority, "--tls-server-name", "other.test"],
+        &["--server", &url, "--certificate-authority", &authority, "--tls-server-name", "192.0.2.1"],
+        &["--cert", &url],
+    ];
+    for arguments in table {
+        // Who has no credentials is asked for them there.
+        let arguments = [&["--token", "x"], *arguments].concat();
+        let [theirs, ours] = BOTH.map(|(_, program)| run(program(&arguments), input));
+        assert_eq!((theirs.status.code(), theirs.stderr), (ours.status.code(), ours.stderr), "{arguments:?}");
+        assert!(theirs.status.code() == Some(1) && ours.stdout.is_empty(), "{arguments:?}");
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response, header};
+use http::{Method, Request, Response, Uri, header};
 use kube::client::middleware::AuthLayer;
 use kube::client::{Body, ConfigExt as _};
 use kube::config::KubeConfigOptions;
@@ -12,6 +12,7 @@ use kube::{Client, Config};
 use tower::{Layer as _, ServiceExt as _};
 use zeroize::Zeroizing;
 
+use super::dial;
 use super::error::ApiError;
 use super::kubeconfig::{self, Chosen, Overrides, Unusable};
 use super::proxy;
@@ -35,6 +36,8 @@ pub struct Cluster {
     /// What puts the credentials on a request: a bearer token or a password, where the connection has one of them.
     auth: Option<Arc<AuthLayer>>,
     default_namespace: String,
+    /// Where the API server is; `None` behind a proxy, whose faults are not the server's.
+    server: Option<Uri>,
 }
 
 impl Cluster {
@@ -93,13 +96,14 @@ impl Cluster {
             config.proxy_url =
                 found.map_err(|_| ApiError::Config("HTTPS_PROXY is not the address of a proxy".into()))?;
         }
+        let server = Some(config.cluster_url.clone()).filter(|_| config.proxy_url.is_none());
         let default_namespace = config.default_namespace.clone();
         let unusable = |e: kube::Error| ApiError::Config(one_line(&chain(&e)));
         // Who acts as somebody else must not be known as themselves elsewhere.
         let shown = config.auth_info.impersonate.is_none();
         let auth = config.auth_layer().map_err(unusable)?.filter(|_| shown).map(Arc::new);
         let client = Client::try_from(config).map_err(unusable)?;
-        Ok(Self { client, auth, default_namespace })
+        Ok(Self { client, auth, default_namespace, server })
     }
 
     /// The bare client, for typed calls about anything but Secrets.
@@ -127,6 +131,21 @@ impl Cluster {
         &self.default_namespace
     }
 
+    /// Why no answer came to a request for `path`, in the words of client-go where the error has the facts for them.
+    pub(super) async fn unanswered(&self, error: kube::Error, what: &str, method: &Method, path: &str) -> ApiError {
+        if let (kube::Error::Service(cause), Some(server)) = (&error, &self.server)
+            && let Some(why) = dial::fault(cause.as_ref(), server).await
+        {
+            let verb = match method.as_str() {
+                "POST" => "Post",
+                _ => "Get",
+            };
+            let base = server.to_string();
+            return ApiError::Dialled(format!("{verb} \"{}{path}\": {why}", base.trim_end_matches('/')));
+        }
+        ApiError::of(error, what, true)
+    }
+
     /// Runs one typed call within [`CALL_TIMEOUT`]. `what` names the object in errors.
     pub async fn call<T>(&self, what: &str, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
         match tokio::time::timeout(CALL_TIMEOUT, call).await {
@@ -139,7 +158,7 @@ impl Cluster {
     pub async fn raw(
         &self,
         what: &str,
-        method: http::Method,
+        method: Method,
         path: &str,
         content_type: Option<&str>,
         body: Vec<u8>,

@@ -16,6 +16,8 @@ pub enum ApiError {
     Unconfigured(String),
     #[error("the API server does not answer: {0}")]
     Unreachable(String),
+    #[error("{0}")]
+    Dialled(String),
     #[error("the API server did not answer within {} s", .0.as_secs())]
     Timeout(Duration),
     #[error("{what} does not exist")]
@@ -42,7 +44,7 @@ impl Explain for ApiError {
     fn reason(&self) -> &'static str {
         match self {
             Self::Config(_) | Self::Chosen(_) | Self::Unconfigured(_) => "NoCluster",
-            Self::Unreachable(_) => "ApiServerUnreachable",
+            Self::Unreachable(_) | Self::Dialled(_) => "ApiServerUnreachable",
             Self::Timeout(_) => "ApiServerTimeout",
             Self::NotFound { .. } => "NotFound",
             Self::AlreadyExists { .. } => "AlreadyExists",

@@ -3,6 +3,7 @@
 //! Secret bodies pass through [`secrets`] only: kube's typed calls log a body that they cannot decode.
 
 pub mod client;
+pub mod dial;
 mod error;
 pub mod events;
 mod kubeconfig;

@@ -132,7 +132,8 @@ async fn send(
             Ok((head, body.collect_bytes().await?))
         };
         let (head, body) = match tokio::time::timeout(TIMEOUT, exchange).await {
-            Ok(result) => result.map_err(|e| ApiError::of(e, &what, true))?,
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(cluster.unanswered(error, &what, &method, uri).await),
             Err(_) => return Err(ApiError::Timeout(TIMEOUT)),
         };
         let wait = head.headers.get("retry-after").and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::complain;
 use super::pin::{Pinned, UsePin};
-use crate::adapters::k8s::{ApiError, Overrides, context_namespace};
+use crate::adapters::k8s::{ApiError, Overrides, context_namespace, dial};
 use crate::pure::crd::sealed_secret::SealedSecret;
 use crate::pure::error::{chain, one_line, system};
 use crate::pure::sealed::keys::{Certificate, KeyError};
@@ -328,30 +328,24 @@ pub(super) async fn certificate_of(
 
 async fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
     let client = reqwest::Client::builder().timeout(std::time::Duration::from_secs(30)).build()?;
-    let answer = client.get(url).send().await.map_err(|error| anyhow::anyhow!("Get {url:?}: {}", fault(error)))?;
+    let answer = match client.get(url).send().await {
+        Ok(answer) => answer,
+        Err(error) => bail!("Get {url:?}: {}", fault(error).await),
+    };
     if answer.status() != reqwest::StatusCode::OK {
         bail!("cannot fetch {url:?}: {}", answer.status());
     }
     Ok(answer.bytes().await?.to_vec())
 }
 
-/// Why no answer came: in Go's words where nobody listens at an address, else as the library has it.
-fn fault(error: reqwest::Error) -> String {
-    let address = error.url().and_then(|url| {
-        let host: std::net::IpAddr = url.host_str()?.trim_matches(['[', ']']).parse().ok()?;
-        Some(std::net::SocketAddr::new(host, url.port_or_known_default()?))
-    });
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        let refused = inner.downcast_ref::<std::io::Error>();
-        if let (Some(address), Some(std::io::ErrorKind::ConnectionRefused)) =
-            (address, refused.map(std::io::Error::kind))
-        {
-            return format!("dial tcp {address}: connect: connection refused");
-        }
-        cause = inner.source();
-    }
-    one_line(&chain(&error.without_url()))
+/// Why no answer came: in Go's words where the error has the facts for them, else as the library has it.
+async fn fault(error: reqwest::Error) -> String {
+    let server = error.url().and_then(|url| url.as_str().parse().ok());
+    let told = match &server {
+        Some(server) => dial::fault(&error, server).await,
+        None => None,
+    };
+    told.unwrap_or_else(|| one_line(&chain(&error.without_url())))
 }
 
 /// Replaces a file in one step, keeping its mode: readers see the old or the new text, and a failure leaves the old.
