@@ -131,6 +131,8 @@ pub fn seal(
     let branches = walk(meant, plain.source.expose(), plain.format, &metadata.selector, &mut sealer)?;
     metadata.mac = sealer.finish(&metadata)?;
     let out = write(plain, &branches, target, plan.indent, |_| Ok(metadata.clone()), None)?;
+    // What is read for the comparison takes their memory.
+    drop(branches);
     verify(&out, target, key, &plain.branches, plain.format)?;
     Ok(out)
 }
@@ -187,6 +189,7 @@ pub(super) fn reseal_as(
     metadata.mac = sealer.finish(&metadata)?;
     let old = (same_block && target == document.format).then_some(document);
     let out = write(plain, &branches, target, indent, |_| Ok(metadata.clone()), old)?;
+    drop(branches);
     let key = DataKey::new(opened.data_key().expose()).ok_or(SopsError::NotVerified)?;
     verify(&out, target, key, &plain.branches, plain.format)?;
     Ok(out)

@@ -38,7 +38,7 @@ pub fn scalar_text(scalar: &Scalar, layout: Layout, room: Room) -> Plaintext {
 
 /// The text of a map key in a block.
 pub fn key_text(key: &str) -> String {
-    in_line(key, false).to_string()
+    in_quotes(key, false).map_or_else(|| key.to_owned(), |text| text.to_string())
 }
 
 fn string_text(text: &Plaintext, layout: Layout, room: Room) -> Plaintext {
@@ -49,21 +49,32 @@ fn string_text(text: &Plaintext, layout: Layout, room: Room) -> Plaintext {
     if room.block && !layout.flow && fits_block(text) {
         return Plaintext::copy_of(literal(text, layout.indent + room.step).as_bytes());
     }
-    Plaintext::copy_of(in_line(text, layout.flow).as_bytes())
+    let quoted = in_quotes(text, layout.flow);
+    Plaintext::copy_of(quoted.as_ref().map_or(text, |text| text.as_str()).as_bytes())
 }
 
-/// A text in one line, with the quotes that yaml.v3 chooses: double ones where it would be read as another type or holds
-/// what must be escaped, single ones where only its characters are in the way. In braces it is always double ones, so that
-/// JSON in a YAML file stays JSON.
-fn in_line(text: &str, flow: bool) -> Zeroizing<String> {
+/// A text of one line in the quotes that yaml.v3 chooses: double ones where it would be read as another type or holds what
+/// must be escaped, single ones where only its characters are in the way. In braces it is always double ones, so that JSON
+/// in a YAML file stays JSON. `None` where it needs none.
+fn in_quotes(text: &str, flow: bool) -> Option<Zeroizing<String>> {
+    if !flow && is_ciphertext(text) {
+        return None;
+    }
     if is_another_type(text) || !text.chars().all(is_printable) {
-        return double_quoted(text);
+        return Some(double_quoted(text));
     }
     match (has_indicators(text, flow), flow) {
-        (false, _) => Zeroizing::new(text.to_owned()),
-        (true, false) => single_quoted(text),
-        (true, true) => double_quoted(text),
+        (false, _) => None,
+        (true, false) => Some(single_quoted(text)),
+        (true, true) => Some(double_quoted(text)),
     }
+}
+
+/// An encrypted value, of which a file may have thousands: nothing in it means anything in a block.
+fn is_ciphertext(text: &str) -> bool {
+    text.starts_with("ENC[")
+        && text.ends_with(']')
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_:,[]".contains(&byte))
 }
 
 /// Whether a reader of YAML 1.2 or 1.1 would take the text, without quotes, for something else than a text.
@@ -228,6 +239,10 @@ mod tests {
             ("<<", "\"<<\""),
             ("=", "\"=\""),
             ("<x", "<x"),
+            ("ENC[a,b:c==]", "ENC[a,b:c==]"),
+            ("ENC[a: b]", "'ENC[a: b]'"),
+            ("ENC[a #]", "'ENC[a #]'"),
+            ("ENC[\u{7f}]", "\"ENC[\\x7F]\""),
             ("~x", "~x"),
             ("a: b", "'a: b'"),
             ("a:", "'a:'"),
