@@ -257,7 +257,7 @@ fn redacted_output_holds_no_value() {
     command.arg("--redact");
     let out = run_ok(command, b"");
     assert!(!out.contains("example-database") && !out.contains("ZXhhbXBsZS"), "{out}");
-    assert!(out.contains("\"<25 bytes>\""), "{out}");
+    assert!(out.contains(" <25 bytes>"), "{out}");
 }
 
 #[test]
