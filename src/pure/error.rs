@@ -90,19 +90,6 @@ pub fn clip(text: &str, max: usize) -> String {
     format!("{}…", text.get(..end).unwrap_or_default())
 }
 
-/// One byte as Go shows it: a letter of Latin-1.
-pub fn quoted_letter(letter: u8) -> String {
-    match char::from(letter) {
-        c @ ('\'' | '\\') => format!("'\\{c}'"),
-        '\n' => "'\\n'".into(),
-        '\r' => "'\\r'".into(),
-        '\t' => "'\\t'".into(),
-        c if c.is_ascii_control() => format!("'\\x{letter:02x}'"),
-        c if c.is_control() || matches!(c, '\u{a0}' | '\u{ad}') => format!("'\\u{letter:04x}'"),
-        c => format!("'{c}'"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,12 +104,5 @@ mod tests {
         assert_eq!(clip("abc", 3), "abc");
         assert_eq!(clip("aééé", 6), "aé…");
         assert!(clip(&"é".repeat(100), 50).len() <= 50);
-    }
-
-    #[test]
-    fn letters_are_quoted_as_go_does() {
-        for (letter, shown) in [(b'Z', "'Z'"), (b'\'', "'\\''"), (1, "'\\x01'"), (0xc3, "'Ã'"), (0x80, "'\\u0080'")] {
-            assert_eq!(quoted_letter(letter), shown);
-        }
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 
-use crate::pure::error::quoted_letter;
+use crate::pure::template::{quoted, quoted_rune};
 
 mod list;
 mod values;
@@ -166,7 +166,7 @@ impl<'a> Line<'a> {
             if rest.starts_with(b"test.") {
                 return Ok(());
             }
-            let in_word = || format!("{} in -{}", quoted_letter(*letter), String::from_utf8_lossy(rest));
+            let in_word = || format!("{} in -{}", quoted_rune(char::from(*letter)), String::from_utf8_lossy(rest));
             let flags = self.flags;
             // Nobody has defined this one there: it is what asks for the usage.
             let found =
@@ -197,7 +197,7 @@ impl<'a> Line<'a> {
     fn give(&mut self, arg: &'a Arg, name: &str, value: &OsStr, tell: &mut dyn FnMut(&str)) -> Result<(), Stop> {
         self.set(arg, value).map_err(|why| {
             let short = arg.get_short().map(|short| format!("-{short}, ")).unwrap_or_default();
-            let value = values::quoted(&value.to_string_lossy());
+            let value = quoted(value.as_bytes());
             Stop::Wrong(format!("invalid argument {value} for \"{short}--{name}\" flag: {why}"))
         })?;
         if let Some((_, instead)) = DEPRECATED.iter().find(|(old, _)| *old == name) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::pure::duration::{DurationError, of_go};
+use crate::pure::template::quoted;
 
 /// A truth value.
 pub fn boolean(text: &str) -> Result<bool, String> {
-    truth(text).ok_or_else(|| format!("strconv.ParseBool: parsing {}: invalid syntax", quoted(text)))
+    truth(text).ok_or_else(|| format!("strconv.ParseBool: parsing {}: invalid syntax", quoted(text.as_bytes())))
 }
 
 fn truth(text: &str) -> Option<bool> {
@@ -27,7 +28,7 @@ pub fn whole(text: &str) -> Result<i64, String> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let wrong = |why: &str| format!("strconv.ParseInt: parsing {}: {why}", quoted(text));
+    let wrong = |why: &str| format!("strconv.ParseInt: parsing {}: {why}", quoted(text.as_bytes()));
     let (digits, base) = digits(rest).ok_or_else(|| wrong("invalid syntax"))?;
     let number = i128::from_str_radix(&digits, base).map_err(|_| wrong("value out of range"))?;
     i64::try_from(if negative { -number } else { number }).map_err(|_| wrong("value out of range"))
@@ -35,13 +36,13 @@ pub fn whole(text: &str) -> Result<i64, String> {
 
 /// The same, with what is below zero as zero.
 pub fn count<T: TryFrom<i64>>(text: &str) -> Result<T, String> {
-    let out_of_range = || format!("strconv.ParseInt: parsing {}: value out of range", quoted(text));
+    let out_of_range = || format!("strconv.ParseInt: parsing {}: value out of range", quoted(text.as_bytes()));
     T::try_from(whole(text)?.max(0)).map_err(|_| out_of_range())
 }
 
 /// A number of 32 bits with a point, in tens or, as `0x1.8p3`, in sixteens with a power of two.
 pub fn float(text: &str) -> Result<f32, String> {
-    let wrong = |why: &str| format!("strconv.ParseFloat: parsing {}: {why}", quoted(text));
+    let wrong = |why: &str| format!("strconv.ParseFloat: parsing {}: {why}", quoted(text.as_bytes()));
     let rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     let word =
         ["inf", "infinity"].iter().any(|word| rest.eq_ignore_ascii_case(word)) || text.eq_ignore_ascii_case("nan");
@@ -113,12 +114,12 @@ fn digits(text: &str) -> Option<(String, u32)> {
 
 /// A duration (`720h`, `1h30m`, `1.5s`, `0`); negative ones count as zero, which turns a period off.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let shown = quoted(text);
+    let shown = quoted(text.as_bytes());
     let nanos = of_go(text.as_bytes()).map_err(|error| match error {
         DurationError::Invalid => format!("time: invalid duration {shown}"),
         DurationError::NoUnit => format!("time: missing unit in duration {shown}"),
         DurationError::UnknownUnit(unit) => {
-            format!("time: unknown unit {} in duration {shown}", quoted(&String::from_utf8_lossy(&unit)))
+            format!("time: unknown unit {} in duration {shown}", quoted(&unit))
         }
     })?;
     Ok(Duration::from_nanos(u64::try_from(nanos).unwrap_or_default()))
@@ -129,33 +130,15 @@ pub fn path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(|text: OsString| PathBuf::from(text))
 }
 
-/// Text in quotes, as Go writes it.
-pub fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 /// The logging flags of Go's programs. They have no effect here, but a wrong value is refused as there: a script that has one
 /// has a mistake in it.
 pub mod klog {
-    use super::{digits, truth};
+    use super::{digits, quoted, truth};
 
     /// A level of `-v`.
     pub fn level(text: &str) -> Result<String, String> {
         use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-        let wrong = |why: &str| format!("strconv.ParseInt: parsing {}: {why}", super::quoted(text));
+        let wrong = |why: &str| format!("strconv.ParseInt: parsing {}: {why}", quoted(text.as_bytes()));
         match text.parse::<i32>() {
             Ok(_) => Ok(text.to_owned()),
             Err(error) if matches!(error.kind(), PosOverflow | NegOverflow) => Err(wrong("value out of range")),

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 use super::blob::{self, IllegalBase64};
 use super::shape::{SEALED_SECRET, Shape, Type};
 use crate::pure::crd::sealed_secret::SealedSecret;
-use crate::pure::error::{one_line, quoted_letter};
+use crate::pure::error::one_line;
+use crate::pure::template::quoted_rune;
 
 /// A text that is not exactly one SealedSecret. The message quotes nothing of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -64,7 +65,7 @@ fn alone(text: &str) -> Result<(), ManifestError> {
         return Ok(());
     }
     let behind = text.as_bytes().get(objects.byte_offset()..).unwrap_or_default().trim_ascii_start();
-    behind.first().map_or(Ok(()), |byte| Err(ManifestError::Behind(quoted_letter(*byte))))
+    behind.first().map_or(Ok(()), |byte| Err(ManifestError::Behind(quoted_rune(char::from(*byte)))))
 }
 
 /// Reads every SealedSecret of a JSON or YAML text; documents without content are left out. The incumbent does not mind the

@@ -29,6 +29,7 @@ pub use budget::Environment;
 pub use bytes::ByteStr;
 pub use cache::TemplateCache;
 pub use error::TemplateError;
+pub use runes::{quoted, quoted_rune};
 pub use types::{IntKind, ObjectKind, Type, UintKind};
 pub use value::{List, Map, Object, Value};
 

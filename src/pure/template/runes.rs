@@ -116,9 +116,16 @@ pub(super) fn quote_rune(out: &mut Buffer, c: char, ascii: bool) {
 }
 
 /// `%q` of a text that is not secret (a name, a token of the template).
-pub(super) fn quoted(bytes: &[u8]) -> String {
+pub fn quoted(bytes: &[u8]) -> String {
     let mut out = Buffer::new();
     quote(&mut out, bytes, false);
+    String::from_utf8_lossy(out.as_slice()).into_owned()
+}
+
+/// `%q` of a character that is not secret; a byte of a text counts as a letter of Latin-1.
+pub fn quoted_rune(c: char) -> String {
+    let mut out = Buffer::new();
+    quote_rune(&mut out, c, false);
     String::from_utf8_lossy(out.as_slice()).into_owned()
 }
 
@@ -199,6 +206,13 @@ pub(super) fn unquote(token: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_are_quoted_as_go_does() {
+        for (letter, shown) in [(b'Z', "'Z'"), (b'\'', "'\\''"), (1, "'\\x01'"), (0xc3, "'Ã'"), (0x80, "'\\u0080'")] {
+            assert_eq!(quoted_rune(char::from(letter)), shown);
+        }
+    }
 
     #[test]
     fn quotes_as_go_does() {
